@@ -1,0 +1,1 @@
+"""Runs the benchmark programs on the host and in guests, and compares."""

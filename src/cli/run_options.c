@@ -1,0 +1,261 @@
+#include "cli/run_options.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "cli/number.h"
+#include "port/log.h"
+
+#define TRY_HELP "; try 'lodge run --help'"
+
+/* One option. A flag has no value; take() answers false after logging why the value is refused. */
+struct option {
+    const char *name;
+    const char *short_name; /* or NULL */
+    const char *value_name; /* NULL: a flag */
+    const char *help;
+    bool (*take)(struct vmm_options *options, const char *value);
+};
+
+static bool is_one_of(const char *const *names, const char *value)
+{
+    for (; *names; names++)
+        if (strcmp(*names, value) == 0)
+            return true;
+    return false;
+}
+
+/* "auto, kvm, dbt" */
+static const char *list_of(const char *const *names, char *text, size_t room)
+{
+    size_t used = 0;
+
+    text[0] = '\0';
+    for (; *names && used < room; names++) {
+        int size = snprintf(text + used, room - used, "%s%s", used ? ", " : "", *names);
+        used += size > 0 ? (size_t)size : 0;
+    }
+    return text;
+}
+
+static bool take_choice(const char *option, const char *const *names, const char *value, const char **choice)
+{
+    char list[128];
+
+    *choice = value;
+    if (is_one_of(names, value))
+        return true;
+    log_error("%s %s is not known (there are: %s)" TRY_HELP, option, value, list_of(names, list, sizeof(list)));
+    return false;
+}
+
+static bool name_is_valid(const char *name)
+{
+    size_t length = strlen(name);
+
+    return length >= 1 && length <= 63 && name[0] != '-' &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == length;
+}
+
+static bool take_name(struct vmm_options *options, const char *value)
+{
+    options->name = value;
+    if (name_is_valid(value))
+        return true;
+    log_error("--name takes up to 63 letters, digits, dots, dashes and underscores, not '%s'" TRY_HELP, value);
+    return false;
+}
+
+static bool take_kernel(struct vmm_options *options, const char *value)
+{
+    options->kernel = value;
+    return true;
+}
+
+static bool take_initrd(struct vmm_options *options, const char *value)
+{
+    if (options->initrd_count == VMM_INITRDS) {
+        log_error("--initrd may be given %d times" TRY_HELP, (int)VMM_INITRDS);
+        return false;
+    }
+    options->initrds[options->initrd_count++] = value;
+    return true;
+}
+
+static bool take_append(struct vmm_options *options, const char *value)
+{
+    options->append = value;
+    return true;
+}
+
+static bool take_memory(struct vmm_options *options, const char *value)
+{
+    const uint64_t page_mask = 4095;
+
+    if (!size_parse(value, &options->memory)) {
+        log_error("-m takes a size like 512M or 4G, not '%s'" TRY_HELP, value);
+        return false;
+    }
+    if (options->memory < VMM_MEMORY_LEAST || options->memory > VMM_MEMORY_MOST) {
+        log_error("-m %s is not between 2M and 1T" TRY_HELP, value);
+        return false;
+    }
+    if (options->memory & page_mask) {
+        log_error("-m %s is not a multiple of 4K" TRY_HELP, value);
+        return false;
+    }
+    return true;
+}
+
+static bool take_cpus(struct vmm_options *options, const char *value)
+{
+    uint64_t cpus;
+
+    if (!number_parse(value, &cpus) || cpus < 1 || cpus > VMM_CPUS_MOST) {
+        log_error("-c takes a number of processors from 1 to %d, not '%s'" TRY_HELP, (int)VMM_CPUS_MOST, value);
+        return false;
+    }
+    options->cpus = (unsigned)cpus;
+    return true;
+}
+
+static bool take_cpu_model(struct vmm_options *options, const char *value)
+{
+    return take_choice("--cpu", vmm_cpu_models(), value, &options->cpu_model);
+}
+
+static bool take_engine(struct vmm_options *options, const char *value)
+{
+    return take_choice("--engine", vmm_engine_names(), value, &options->engine);
+}
+
+static bool take_debug_exit(struct vmm_options *options, const char *value)
+{
+    (void)value;
+    options->debug_exit = true;
+    return true;
+}
+
+static bool take_no_reboot(struct vmm_options *options, const char *value)
+{
+    (void)value;
+    options->no_reboot = true;
+    return true;
+}
+
+static bool take_stats(struct vmm_options *options, const char *value)
+{
+    (void)value;
+    options->stats = true;
+    return true;
+}
+
+static const struct option options_known[] = {
+    {"--kernel", NULL, "FILE", "the kernel: a Linux bzImage, or an ELF file with a PVH note or a Multiboot header",
+     take_kernel},
+    {"--initrd", NULL, "FILE", "the initial file system; again for more, or for Multiboot modules", take_initrd},
+    {"--append", NULL, "STRING", "the kernel's command line", take_append},
+    {"--memory", "-m", "SIZE", "memory, with K, M or G; a bare number is MiB (default 256M)", take_memory},
+    {"--cpus", "-c", "COUNT", "processors, 1 to 64 (default 1)", take_cpus},
+    {"--cpu", NULL, "MODEL", "what the processors can do: host, x86-64-v2, x86-64-v3 (default host)", take_cpu_model},
+    {"--engine", NULL, "ENGINE", "what runs the processors: auto, kvm, dbt (default auto)", take_engine},
+    {"--name", NULL, "NAME", "a name for the machine", take_name},
+    {"--debug-exit", NULL, NULL, "a byte written to port 0xf4 ends the machine with status (byte << 1) | 1",
+     take_debug_exit},
+    {"--no-reboot", NULL, NULL, "end where the machine would restart", take_no_reboot},
+    {"--stats", NULL, NULL, "print figures to stderr at the end", take_stats},
+};
+
+static const struct option *option_find(const char *argument, size_t length)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(options_known); i++) {
+        const struct option *option = &options_known[i];
+
+        if (strlen(option->name) == length && strncmp(option->name, argument, length) == 0)
+            return option;
+        if (option->short_name && length == 2 && strncmp(option->short_name, argument, length) == 0)
+            return option;
+    }
+    return NULL;
+}
+
+/* Where the option's name ends: --name=VALUE, -mVALUE. */
+static size_t option_name_length(const char *argument)
+{
+    if (argument[0] == '-' && argument[1] != '-' && argument[1] != '\0')
+        return 2;
+    return strcspn(argument, "=");
+}
+
+/* One option at *arguments, which moves to its last part. */
+static bool option_take(char ***arguments, struct vmm_options *options)
+{
+    const char *argument = **arguments;
+    size_t length = option_name_length(argument);
+    const struct option *option = option_find(argument, length);
+    const char *value = argument[length] == '=' ? argument + length + 1 : argument + length;
+    bool attached = argument[length] != '\0';
+
+    if (argument[0] != '-') {
+        log_error("'%s' is not an option" TRY_HELP, argument);
+        return false;
+    }
+    if (!option) {
+        log_error("unknown option %.*s" TRY_HELP, (int)length, argument);
+        return false;
+    }
+    if (!option->value_name && attached) {
+        log_error("%s takes no value" TRY_HELP, option->name);
+        return false;
+    }
+    if (option->value_name && !attached) {
+        value = *++*arguments;
+        if (!value) {
+            log_error("%.*s needs a value: %s" TRY_HELP, (int)length, argument, option->value_name);
+            return false;
+        }
+    }
+    return option->take(options, value);
+}
+
+enum parse_result run_options_parse(char **arguments, struct vmm_options *options)
+{
+    *options = (struct vmm_options){
+        .memory = VMM_MEMORY_DEFAULT,
+        .cpus = VMM_CPUS_DEFAULT,
+        .cpu_model = "host",
+        .engine = "auto",
+        .append = "",
+        .name = "lodge",
+    };
+    for (; *arguments; arguments++) {
+        if (strcmp(*arguments, "--help") == 0 || strcmp(*arguments, "-h") == 0)
+            return PARSE_HELP;
+        if (!option_take(&arguments, options))
+            return PARSE_ERROR;
+    }
+    if (!options->kernel) {
+        log_error("there is nothing to boot: give --kernel FILE" TRY_HELP);
+        return PARSE_ERROR;
+    }
+    return PARSE_RUN;
+}
+
+void run_options_help(void)
+{
+    printf("Usage: lodge run --kernel FILE [OPTION]...\n"
+           "Run one machine in the foreground, its serial console on this terminal. Ctrl-] leaves it.\n\n");
+    for (size_t i = 0; i < ARRAY_LENGTH(options_known); i++) {
+        const struct option *option = &options_known[i];
+        char left[40];
+
+        (void)snprintf(left, sizeof(left), "%s%s%s%s%s", option->short_name ? option->short_name : "",
+                       option->short_name ? ", " : "    ", option->name, option->value_name ? " " : "",
+                       option->value_name ? option->value_name : "");
+        printf("  %-24s %s\n", left, option->help);
+    }
+    printf("\nExit status: 0 power-off, 1 could not start, 2 wrong usage, 3 triple fault;\n"
+           "with --debug-exit, (byte << 1) | 1. The manual page lodge-run(1) tells more.\n");
+}

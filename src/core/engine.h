@@ -1,0 +1,65 @@
+/*
+ * The engine interface: where a virtual CPU gets its cycles from. Implementations: engine/dbt (the
+ * binary translator), engine/kvm. Nothing above this line knows which.
+ */
+#ifndef LODGE_CORE_ENGINE_H
+#define LODGE_CORE_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "core/vcpu.h"
+#include "x86/cpuid.h"
+
+struct machine;
+struct engine;
+
+/* Figures for `lodge run --stats` and the bench; all since creation. */
+struct engine_statistics {
+    uint64_t code_bytes, blocks, translations, flushes, tlb_fills, exceptions, interrupts, exits;
+    uint64_t memory_bytes; /* host memory that the engine holds, guest RAM not counted */
+};
+
+struct engine_ops {
+    const char *name; /* "dbt", "kvm" */
+
+    /* Fill in what this engine can carry before the CPUID table is built. */
+    void (*limits)(struct cpuid_request *request);
+
+    /* machine->memory, machine->cpuid and machine->cpu_count are set. Owner: the machine. */
+    enum status (*create)(struct machine *machine, struct engine **engine) MUST_CHECK;
+    void (*destroy)(struct engine *engine); /* all vCPU threads have ended */
+
+    enum status (*vcpu_create)(struct engine *engine, unsigned index, struct vcpu **vcpu) MUST_CHECK;
+
+    /* Run until something needs the loop's attention. The vCPU's own thread. */
+    enum vcpu_exit (*run)(struct vcpu *vcpu);
+
+    /* After a bit of vcpu->attention was set: make run() see it soon. Any thread, async-signal-safe. */
+    void (*kick)(struct vcpu *vcpu);
+
+    /*
+     * The vCPU is not running (its own thread outside run(), or paused). Of the activities an engine
+     * knows running and halted; the others are the loop's, so others call vcpu_get_state() and
+     * vcpu_set_state() (core/vcpu.h).
+     */
+    void (*get_state)(struct vcpu *vcpu, struct cpu_state *state);
+    enum status (*set_state)(struct vcpu *vcpu, const struct cpu_state *state) MUST_CHECK;
+
+    /* What RDTSC would give this vCPU's guest now. Any thread. */
+    uint64_t (*tsc)(const struct vcpu *vcpu);
+
+    /* Pages written since the last call, one bit per page of the memory backing. */
+    enum status (*dirty_log)(struct engine *engine, bool enable) MUST_CHECK;
+    enum status (*dirty_fetch)(struct engine *engine, uint64_t *bitmap, uint64_t pages) MUST_CHECK;
+
+    void (*statistics)(struct engine *engine, struct engine_statistics *statistics);
+};
+
+struct engine {
+    const struct engine_ops *ops;
+    struct machine *machine;
+};
+
+#endif

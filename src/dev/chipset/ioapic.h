@@ -1,0 +1,42 @@
+/*
+ * The I/O APIC: 24 pins, each turned into an interrupt message by its redirection entry.
+ * Data sheet: Intel 82093AA (290566), with the EOI register of later ones (version 0x20, ICH9 13.5.7).
+ */
+#ifndef LODGE_DEV_CHIPSET_IOAPIC_H
+#define LODGE_DEV_CHIPSET_IOAPIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/bus.h"
+#include "core/device.h"
+#include "core/irq.h"
+
+enum { IOAPIC_PINS = 24, IOAPIC_SIZE = 0x1000 };
+
+#define IOAPIC_BASE 0xfec00000ull
+
+struct ioapic_state {
+    uint64_t redirection[IOAPIC_PINS]; /* IOREDTBL */
+    uint32_t id;                       /* IOAPICID, as read */
+    uint32_t lines;                    /* bit n: pin n is asserted */
+    uint8_t select;                    /* IOREGSEL */
+};
+
+struct ioapic {
+    struct device device;
+    struct region region;
+    struct msi_sink messages;
+    struct ioapic_state state;
+};
+
+/* Adds its page to the bus; messages go out through the sink as MSIs. Path "ioapic". Errors: as bus_add(). */
+enum status ioapic_init(struct ioapic *ioapic, const struct msi_sink *messages, struct bus *bus) MUST_CHECK;
+
+/* For struct irq_line: the level of a pin, 0..23. Others are ignored. Machine lock held. */
+void ioapic_set_irq(void *ioapic, unsigned pin, bool level);
+
+/* A local APIC has ended a level-triggered interrupt: entries of this vector may send again. Machine lock held. */
+void ioapic_end_of_interrupt(void *ioapic, uint8_t vector);
+
+#endif

@@ -1,0 +1,343 @@
+#define _GNU_SOURCE
+#include "engine/dbt/cache.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "port/log.h"
+
+static void *reserve(uint64_t size)
+{
+    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return at == MAP_FAILED ? NULL : at;
+}
+
+static void release(void *at, uint64_t size)
+{
+    if (at)
+        munmap(at, size);
+}
+
+/* Two mappings of one memory: one to write, one to run. */
+static enum status map_code(struct code_cache *cache)
+{
+    cache->fd = memfd_create("lodge-code", MFD_CLOEXEC);
+    if (cache->fd < 0 || ftruncate(cache->fd, CACHE_CODE_SIZE) < 0) {
+        log_error("cannot create the code cache: the host refuses memfd_create");
+        return STATUS_NO_MEMORY;
+    }
+    cache->write = mmap(NULL, CACHE_CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, cache->fd, 0);
+    cache->exec = mmap(NULL, CACHE_CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, cache->fd, 0);
+    if (cache->write == MAP_FAILED || cache->exec == MAP_FAILED) {
+        log_error("cannot map the code cache: the host forbids executable memory or has none left");
+        return STATUS_NO_MEMORY;
+    }
+    return STATUS_OK;
+}
+
+enum status cache_init(struct code_cache *cache, uint64_t ram_pages)
+{
+    enum status status = map_code(cache);
+
+    if (status)
+        return status;
+    cache->page_count = ram_pages;
+    cache->data = reserve(CACHE_DATA_SIZE);
+    cache->blocks = reserve(CACHE_BLOCKS * sizeof(*cache->blocks));
+    cache->chains = reserve(CACHE_CHAINS * sizeof(*cache->chains));
+    cache->hash = reserve(CACHE_HASH * sizeof(*cache->hash));
+    cache->views = reserve(CACHE_PAGES * sizeof(*cache->views));
+    cache->view_hash = reserve(CACHE_PAGE_HASH * sizeof(*cache->view_hash));
+    cache->pages = reserve(ram_pages * sizeof(*cache->pages));
+    if (!cache->data || !cache->blocks || !cache->chains || !cache->hash || !cache->views || !cache->view_hash ||
+        !cache->pages) {
+        log_error("cannot reserve address space for the code cache");
+        return STATUS_NO_MEMORY;
+    }
+    cache->chain_count = 1;
+    cache->view_count = 1;
+    return STATUS_OK;
+}
+
+void cache_destroy(struct code_cache *cache)
+{
+    release(cache->pages, cache->page_count * sizeof(*cache->pages));
+    release(cache->view_hash, CACHE_PAGE_HASH * sizeof(*cache->view_hash));
+    release(cache->views, CACHE_PAGES * sizeof(*cache->views));
+    release(cache->hash, CACHE_HASH * sizeof(*cache->hash));
+    release(cache->chains, CACHE_CHAINS * sizeof(*cache->chains));
+    release(cache->blocks, CACHE_BLOCKS * sizeof(*cache->blocks));
+    release(cache->data, CACHE_DATA_SIZE);
+    if (cache->exec && cache->exec != MAP_FAILED)
+        munmap(cache->exec, CACHE_CODE_SIZE);
+    if (cache->write && cache->write != MAP_FAILED)
+        munmap(cache->write, CACHE_CODE_SIZE);
+    if (cache->fd > 0)
+        close(cache->fd);
+    memset(cache, 0, sizeof(*cache));
+}
+
+void cache_flush(struct code_cache *cache)
+{
+    madvise(cache->pages, cache->page_count * sizeof(*cache->pages), MADV_DONTNEED);
+    madvise(cache->data, CACHE_DATA_SIZE, MADV_DONTNEED);
+    memset(cache->hash, 0, CACHE_HASH * sizeof(*cache->hash));
+    memset(cache->view_hash, 0, CACHE_PAGE_HASH * sizeof(*cache->view_hash));
+    cache->used = 0;
+    cache->data_used = 0;
+    cache->block_count = 0;
+    cache->chain_count = 1;
+    cache->view_count = 1;
+}
+
+bool cache_has_room(const struct code_cache *cache)
+{
+    return cache->used + BLOCK_CODE_MAX + 64 <= CACHE_CODE_SIZE && cache->data_used + (64 << 10) <= CACHE_DATA_SIZE &&
+           cache->block_count + 2 < CACHE_BLOCKS && cache->chain_count + 256 < CACHE_CHAINS &&
+           cache->view_count + 4 < CACHE_PAGES;
+}
+
+void *cache_alloc(struct code_cache *cache, uint64_t size)
+{
+    void *at = cache->data + cache->data_used;
+
+    size = align_up(size, 8);
+    if (!range_inside(cache->data_used, size, CACHE_DATA_SIZE))
+        return NULL;
+    cache->data_used += size;
+    return at;
+}
+
+uint32_t cache_view(struct code_cache *cache, uint64_t linear, uint64_t physical, bool user)
+{
+    uint64_t mix = (linear >> 12) * 0x9e3779b97f4a7c15ull ^ (physical >> 12) * 0xc2b2ae3d27d4eb4full;
+    uint32_t *bucket = &cache->view_hash[(mix >> 40) & (CACHE_PAGE_HASH - 1)];
+    struct page_view *view;
+
+    for (uint32_t id = *bucket; id; id = cache->views[id].next) {
+        view = &cache->views[id];
+        if (view->linear == linear && view->physical == physical && view->user == user)
+            return id;
+    }
+    if (cache->view_count >= CACHE_PAGES)
+        return 0;
+    view = &cache->views[cache->view_count];
+    *view = (struct page_view){linear, physical, *bucket, user};
+    *bucket = cache->view_count;
+    return cache->view_count++;
+}
+
+static struct block **hash_bucket(const struct code_cache *cache, uint64_t physical, uint64_t rip)
+{
+    uint64_t mix = (physical ^ rip << 20) * 0x9e3779b97f4a7c15ull;
+
+    return &cache->hash[(mix >> 44) & (CACHE_HASH - 1)];
+}
+
+struct block *cache_find(const struct code_cache *cache, uint64_t rip, uint64_t cs_base, uint64_t physical, uint32_t mode)
+{
+    struct block *block = *hash_bucket(cache, physical, rip);
+
+    while (block && (block->rip != rip || block->physical != physical || block->mode != mode || block->cs_base != cs_base))
+        block = block->hash_next;
+    return block;
+}
+
+/* The granules of a page that [start, start + length) touches; length > 0. */
+static uint64_t granule_mask(uint64_t start, uint64_t length)
+{
+    uint64_t first = start >> GRANULE_SHIFT;
+    uint64_t last = (start + length - 1) >> GRANULE_SHIFT;
+
+    return bits_mask((unsigned)(last > 63 ? 63 : last) + 1) & ~bits_mask((unsigned)first);
+}
+
+/* Bytes of the block in its first page (which 0) or its second. */
+static uint64_t block_granules(const struct block *block, unsigned which)
+{
+    uint64_t start = block->physical & (PAGE_SIZE - 1);
+    uint64_t in_first = PAGE_SIZE - start;
+    uint64_t mask;
+
+    if (which == 1)
+        return granule_mask(0, block->length - in_first);
+    mask = granule_mask(start, block->length < in_first ? block->length : in_first);
+    if (block->page_id[1] && block->page[0] == block->page[1])
+        mask |= granule_mask(0, block->length - in_first);
+    for (unsigned i = 0; i < 2; i++)
+        if (block->peek[i].length)
+            mask |= granule_mask(block->peek[i].start, block->peek[i].length);
+    return mask;
+}
+
+bool cache_claim_page(struct code_cache *cache, uint64_t page)
+{
+    struct code_page *code = cache->pages[page];
+
+    if (code)
+        return true;
+    code = cache_alloc(cache, sizeof(*code));
+    if (!code)
+        return false;
+    __atomic_store_n(&cache->pages[page], code, __ATOMIC_SEQ_CST);
+    return true;
+}
+
+static bool add_to_page(struct code_cache *cache, struct block *block, unsigned which, uint64_t page)
+{
+    struct code_page *code;
+
+    if (!cache_claim_page(cache, page))
+        return false;
+    code = cache->pages[page];
+    __atomic_store_n(&code->granules, code->granules | block_granules(block, which), __ATOMIC_RELEASE);
+    block->page_next[which] = code->blocks;
+    code->blocks = block;
+    return true;
+}
+
+bool cache_insert(struct code_cache *cache, struct block *block, uint64_t page, uint64_t next_page)
+{
+    struct block **bucket = hash_bucket(cache, block->physical, block->rip);
+
+    block->page[0] = page;
+    block->page[1] = block->page_id[1] ? next_page : page;
+    if (!add_to_page(cache, block, 0, page) || (block->page[1] != page && !add_to_page(cache, block, 1, next_page)))
+        return false;
+    block->valid = 1;
+    block->hash_next = *bucket;
+    *bucket = block;
+    cache->blocks[cache->block_count++] = block;
+    return true;
+}
+
+struct block *cache_block_at(const struct code_cache *cache, uint64_t host)
+{
+    uint64_t offset = host - (uint64_t)(uintptr_t)cache->exec;
+    uint32_t low = 0;
+    uint32_t high = cache->block_count;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (cache->blocks[middle]->code <= offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == 0 || offset - cache->blocks[low - 1]->code > cache->blocks[low - 1]->code_size)
+        return NULL;
+    return cache->blocks[low - 1];
+}
+
+/* One aligned store: a vCPU that runs into it meets the old displacement or the new one. */
+static void point_site(struct code_cache *cache, uint32_t site, uint32_t target)
+{
+    __atomic_store_n((uint32_t *)(void *)(cache->write + site), target - (site + 4), __ATOMIC_RELEASE);
+}
+
+void cache_link(struct code_cache *cache, struct chain *chain, struct block *target)
+{
+    uint32_t entry = target->code;
+
+    if (chain->entry == CHAIN_ATTENTION && !target->page_id[1])
+        entry += target->entry_attention;
+    else if (chain->entry == CHAIN_BODY && !target->page_id[1])
+        entry += target->entry_body;
+    chain->target = target;
+    chain->next = target->incoming;
+    target->incoming = chain;
+    point_site(cache, chain->site, entry);
+}
+
+static void unlink_incoming(struct code_cache *cache, struct block *block)
+{
+    struct chain *chain = block->incoming;
+
+    while (chain) {
+        struct chain *next = chain->next;
+
+        point_site(cache, chain->site, chain->stub);
+        chain->target = NULL;
+        chain->next = NULL;
+        chain = next;
+    }
+    block->incoming = NULL;
+}
+
+static void unhash(struct code_cache *cache, struct block *block)
+{
+    struct block **at = hash_bucket(cache, block->physical, block->rip);
+
+    while (*at && *at != block)
+        at = &(*at)->hash_next;
+    if (*at)
+        *at = block->hash_next;
+}
+
+/* Is this list of the block's the one of its second page? */
+static unsigned list_of(const struct block *block, uint64_t page)
+{
+    return block->page[1] == page && block->page[0] != page;
+}
+
+/* Take a block out of one of its page lists. */
+static void leave_page(struct code_cache *cache, struct block *block, unsigned which)
+{
+    uint64_t page = block->page[which];
+    struct block **at = &cache->pages[page]->blocks;
+
+    while (*at && *at != block)
+        at = &(*at)->page_next[list_of(*at, page)];
+    if (*at)
+        *at = block->page_next[which];
+}
+
+static void forget(struct code_cache *cache, struct block *block)
+{
+    block->valid = 0;
+    unlink_incoming(cache, block);
+    unhash(cache, block);
+    leave_page(cache, block, 0);
+    if (block->page[1] != block->page[0])
+        leave_page(cache, block, 1);
+}
+
+bool cache_written(struct code_cache *cache, uint64_t page, unsigned offset, uint64_t size)
+{
+    struct code_page *code = page < cache->page_count ? cache->pages[page] : NULL;
+    uint64_t written = granule_mask(offset, size);
+    uint64_t left = 0;
+    struct block *next;
+    bool any = false;
+
+    if (!code || !(code->granules & written))
+        return false;
+    for (struct block *block = code->blocks; block; block = next) {
+        unsigned which = list_of(block, page);
+        uint64_t mask = block_granules(block, which);
+
+        next = block->page_next[which];
+        if (mask & written) {
+            forget(cache, block);
+            any = true;
+        } else {
+            left |= mask;
+        }
+    }
+    __atomic_store_n(&code->granules, left, __ATOMIC_RELEASE);
+    return any;
+}
+
+bool cache_is_code(const struct code_cache *cache, uint64_t page, unsigned offset, uint64_t size)
+{
+    const struct code_page *code;
+
+    if (page >= cache->page_count)
+        return false;
+    code = __atomic_load_n(&cache->pages[page], __ATOMIC_ACQUIRE);
+    return code && (__atomic_load_n(&code->granules, __ATOMIC_ACQUIRE) & granule_mask(offset, size)) != 0;
+}

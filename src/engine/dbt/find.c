@@ -1,0 +1,264 @@
+/*
+ * From a guest instruction pointer to translated code, and back from a host address to the guest
+ * instruction.
+ */
+#include "engine/dbt/descriptor.h"
+#include "engine/dbt/engine.h"
+#include "engine/dbt/mmu.h"
+#include "engine/dbt/thunks.h"
+#include "engine/dbt/translator.h"
+#include "engine/dbt/walk.h"
+#include "x86/paging.h"
+
+/* Where the code at a linear address is. */
+struct fetch {
+    uint64_t physical;
+    uint64_t page;      /* of the RAM backing */
+    const uint8_t *host; /* of the page's first byte */
+    bool global;
+};
+
+static uint64_t code_base(const struct dbt_vcpu *c)
+{
+    return code64(c) ? 0 : c->segment[SEG_CS].base;
+}
+
+static void fetch_page(struct dbt_vcpu *c, uint64_t linear, struct fetch *fetch)
+{
+    struct walk walk;
+    bool read_only;
+
+    if (!walk_page(c, c->mmu, linear, MMU_FETCH, true, &walk)) {
+        c->cr2 = linear;
+        raise_fault(c, VECTOR_PF, (int32_t)walk.error);
+    }
+    /* A fetch from a device reads all ones, and FF FF is undefined. */
+    if (!ram_page(c->dbt, walk.physical, &fetch->page, &read_only))
+        raise_fault(c, VECTOR_UD, -1);
+    fetch->physical = walk.physical;
+    fetch->host = c->dbt->memory->host + (fetch->page << PAGE_SHIFT);
+    fetch->global = walk.global;
+}
+
+static uint64_t check_rip(struct dbt_vcpu *c)
+{
+    if (code64(c)) {
+        if (!canonical(c->rip))
+            raise_fault(c, VECTOR_GP, 0);
+        return c->rip;
+    }
+    if (c->rip > c->segment[SEG_CS].limit)
+        raise_fault(c, VECTOR_GP, 0);
+    return (uint32_t)(c->segment[SEG_CS].base + c->rip);
+}
+
+/* Let the entry checks of blocks on this page pass, until a mapping changes. */
+static void note_mapping(struct dbt_vcpu *c, uint64_t linear, uint32_t id, bool global)
+{
+    unsigned user = c->mode & MODE_USER ? 1 : 0;
+    uint64_t page = linear >> PAGE_SHIFT;
+
+    c->itlb[user][page & (ITLB_ENTRIES - 1)] = id;
+    c->code_pages[user][(page >> 6) & 15] |= 1ull << (page & 63);
+    if (!user && !global)
+        c->itlb_local = 1;
+}
+
+static void remember_target(struct dbt_vcpu *c, const struct block *block)
+{
+    struct jump_entry *entry = &c->jump[block->rip & (JUMP_CACHE - 1)];
+
+    if (c->generation == 0)
+        return;
+    entry->rip = block->rip;
+    entry->generation = c->generation;
+    entry->code = (uint64_t)(uintptr_t)c->dbt->cache.exec + block->code +
+                  (block->page_id[1] ? 0 : block->entry_saved);
+}
+
+/* Forget all translations. The caller has the world stopped (exclusive_begin) and the lock. */
+static void flush_cache(struct dbt_vcpu *c)
+{
+    struct dbt_engine *dbt = c->dbt;
+
+    dbt->flushes++;
+    cache_flush(&dbt->cache);
+    for (unsigned i = 0; i < dbt->cpu_count; i++)
+        if (dbt->vcpus[i])
+            forget_all_code(dbt->vcpus[i]);
+}
+
+/* Writes of every vCPU to this page must ask from now on. */
+static void revoke_writes(struct dbt_vcpu *c, uint64_t page)
+{
+    struct dbt_engine *dbt = c->dbt;
+    uint64_t host = (uint64_t)(uintptr_t)dbt->memory->host + (page << PAGE_SHIFT);
+    uint16_t writers = __atomic_exchange_n(&dbt->writers[page], 0, __ATOMIC_SEQ_CST);
+
+    for (unsigned i = 0; i < dbt->cpu_count; i++)
+        if (dbt->vcpus[i] && (writers >> (i & 15) & 1))
+            mmu_revoke_write(dbt->vcpus[i], host);
+}
+
+/* From now on the page has code: nobody may write to it unnoticed. */
+static bool claim(struct dbt_vcpu *c, uint64_t page)
+{
+    if (cache_page_has_code(&c->dbt->cache, page))
+        return true;
+    if (!cache_claim_page(&c->dbt->cache, page))
+        return false;
+    revoke_writes(c, page);
+    return true;
+}
+
+/* May another vCPU write to a page that is about to have its first code? */
+static bool others_write(const struct dbt_vcpu *c, uint64_t page)
+{
+    const struct dbt_engine *dbt = c->dbt;
+    uint16_t mine = (uint16_t)(1u << (c->vcpu.index & 15));
+
+    if (cache_page_has_code(&dbt->cache, page) || dbt->cpu_count == 1)
+        return false;
+    return dbt->cpu_count > 16 || (__atomic_load_n(&dbt->writers[page], __ATOMIC_SEQ_CST) & ~mine) != 0;
+}
+
+/* With the lock, and exclusively where that is needed: make the block. Raises nothing. NULL: needs the second page. */
+static struct block *make(struct dbt_vcpu *c, const struct fetch *first, const struct fetch *second)
+{
+    struct dbt_engine *dbt = c->dbt;
+    struct block *block;
+
+    if (!claim(c, first->page) || (second && !claim(c, second->page)))
+        return NULL;
+    block = translator_run(dbt->translator, c, first->host, first->physical, second ? second->host : NULL,
+                           second ? second->physical : 0);
+    if (block && !cache_insert(&dbt->cache, block, first->page, second ? second->page : 0))
+        return NULL;
+    c->stat_translations++;
+    return block;
+}
+
+static bool same_second_page(struct dbt_vcpu *c, const struct block *block, uint64_t linear, struct fetch *second)
+{
+    fetch_page(c, (linear & ~(uint64_t)(PAGE_SIZE - 1)) + PAGE_SIZE, second);
+    return second->physical == block->physical_next;
+}
+
+static void entered(struct dbt_vcpu *c, const struct block *block, uint64_t linear, const struct fetch *first,
+                    const struct fetch *second)
+{
+    note_mapping(c, linear, block->page_id[0], first->global);
+    if (block->page_id[1])
+        note_mapping(c, linear + PAGE_SIZE, block->page_id[1], second->global);
+    remember_target(c, block);
+}
+
+/* Translate with whatever has to be stopped stopped. NULL: the block reaches into the next page. */
+static struct block *translate_now(struct dbt_vcpu *c, const struct fetch *first, const struct fetch *second)
+{
+    struct dbt_engine *dbt = c->dbt;
+    bool stop = others_write(c, first->page) || (second && others_write(c, second->page));
+    struct block *block;
+
+    vector_save(c);
+    if (stop || !cache_has_room(&dbt->cache)) {
+        exclusive_begin(c);
+        stop = true;
+    }
+    lock_acquire(&dbt->lock);
+    if (!cache_has_room(&dbt->cache))
+        flush_cache(c);
+    block = cache_find(&dbt->cache, c->rip, code_base(c), first->physical, c->mode);
+    if (!block || (block->page_id[1] && second && block->physical_next != second->physical))
+        block = make(c, first, second);
+    lock_release(&dbt->lock);
+    if (stop)
+        exclusive_end(c);
+    return block;
+}
+
+struct block *block_find(struct dbt_vcpu *c)
+{
+    struct dbt_engine *dbt = c->dbt;
+    uint64_t linear = check_rip(c);
+    struct fetch first = {0};
+    struct fetch second = {0};
+    struct block *block;
+
+    fetch_page(c, linear, &first);
+    for (;;) {
+        lock_acquire(&dbt->lock);
+        block = cache_find(&dbt->cache, c->rip, code_base(c), first.physical, c->mode);
+        lock_release(&dbt->lock);
+        if (block && (!block->page_id[1] || same_second_page(c, block, linear, &second)))
+            break;
+        if (block) {
+            code_written(c, first.physical, 1); /* made for another second page */
+            c->exit_wanted = 0;
+        }
+        block = translate_now(c, &first, NULL);
+        if (block)
+            continue;
+        fetch_page(c, (linear & ~(uint64_t)(PAGE_SIZE - 1)) + PAGE_SIZE, &second);
+        block = translate_now(c, &first, &second);
+        if (!block)
+            raise_fault(c, VECTOR_MC, -1); /* cannot happen: a flush made room for it */
+    }
+    entered(c, block, linear, &first, &second);
+    return block;
+}
+
+void code_written(struct dbt_vcpu *c, uint64_t physical, uint64_t size)
+{
+    struct dbt_engine *dbt = c->dbt;
+    uint64_t page;
+    bool read_only;
+
+    if (!ram_page(dbt, physical, &page, &read_only))
+        return;
+    lock_acquire(&dbt->lock);
+    if (cache_written(&dbt->cache, page, (unsigned)(physical & (PAGE_SIZE - 1)), size))
+        c->exit_wanted = 1;
+    lock_release(&dbt->lock);
+}
+
+/* The instruction whose main (slow: out-of-line) code holds the offset. */
+static const struct insn_map *map_at(const struct block *block, uint64_t offset, bool slow)
+{
+    unsigned low = 0;
+    unsigned high = block->map_count;
+
+    while (low < high) {
+        unsigned middle = low + (high - low) / 2;
+        uint16_t start = slow ? block->map[middle].slow : block->map[middle].host;
+
+        if (start <= offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low ? &block->map[low - 1] : NULL;
+}
+
+bool code_locate(struct dbt_vcpu *c, uint64_t host, struct code_place *place)
+{
+    struct dbt_engine *dbt = c->dbt;
+    const struct insn_map *map = NULL;
+    struct block *block;
+
+    lock_acquire(&dbt->lock);
+    block = cache_block_at(&dbt->cache, host);
+    lock_release(&dbt->lock);
+    if (block) {
+        uint64_t offset = host - (uint64_t)(uintptr_t)dbt->cache.exec - block->code;
+
+        map = map_at(block, offset, offset > block->slow);
+    }
+    if (!map)
+        return false;
+    place->rip = block->rip + map->guest;
+    place->next_rip = block->rip + map[1].guest;
+    place->saved_before = map->saved_before;
+    place->saved_after = map->saved_after;
+    return true;
+}

@@ -1,0 +1,221 @@
+/*
+ * FXSAVE and FXRSTOR, and the x87 environment (Intel SDM volume 1, sections 8.1.10 and 10.5; volume 2),
+ * between guest memory and c->xsave. Instruction and data pointers are stored as zero (sys_xsave.c says why).
+ */
+#include "engine/dbt/sys.h"
+
+enum { FSW_ES = 0x80, FSW_B = 0x8000, FSW_TOP_SHIFT = 11, FCW_MASKS = 0x3f, REGISTER_BYTES = 10,
+       TAG_VALID = 0, TAG_ZERO = 1, TAG_SPECIAL = 2, TAG_EMPTY = 3 };
+
+static void require_fxsave(struct dbt_vcpu *c)
+{
+    if (c->cr0 & CR0_EM)
+        raise_fault(c, sys_vendor_amd(c) ? VECTOR_NM : VECTOR_UD, -1);
+    if (c->cr0 & CR0_TS)
+        raise_fault(c, VECTOR_NM, -1);
+}
+
+/* Bytes of XMM registers that FXSAVE and FXRSTOR move. */
+static unsigned fxsave_xmm_bytes(const struct dbt_vcpu *c)
+{
+    if (!code64(c))
+        return 128;
+    return (c->efer & EFER_FFXSR) && c->cpl == 0 ? 0 : 256;
+}
+
+static uint64_t fxsave_area(struct dbt_vcpu *c, const struct insn *insn, enum mmu_access access)
+{
+    uint64_t linear = insn_linear(c, insn, XSAVE_LEGACY, access);
+
+    if (linear & 15)
+        raise_fault(c, VECTOR_GP, 0);
+    mmu_probe(c, c->mmu, linear, XSAVE_LEGACY, access);
+    return linear;
+}
+
+void op_fxsave(struct dbt_vcpu *c, const struct insn *insn)
+{
+    uint64_t linear;
+
+    require_fxsave(c);
+    linear = fxsave_area(c, insn, MMU_WRITE);
+    vector_save(c);
+    xstate_materialise(c, XCR0_X87 | XCR0_SSE);
+    for (unsigned i = XSAVE_FOP; i < XSAVE_MXCSR; i++)
+        c->xsave[i] = 0;
+    store_le(c->xsave + XSAVE_MXCSR_MASK, 4, xstate_mxcsr_mask(c));
+    mmu_write_block(c, linear, c->xsave, XSAVE_XMM + fxsave_xmm_bytes(c));
+    insn_done(c, insn);
+}
+
+void op_fxrstor(struct dbt_vcpu *c, const struct insn *insn)
+{
+    uint64_t linear;
+    uint32_t mxcsr;
+
+    require_fxsave(c);
+    linear = fxsave_area(c, insn, MMU_READ);
+    vector_save(c);
+    mxcsr = (uint32_t)mmu_read(c, linear + XSAVE_MXCSR, 4);
+    if (mxcsr & ~xstate_mxcsr_mask(c))
+        raise_fault(c, VECTOR_GP, 0);
+    xstate_materialise(c, XCR0_X87 | XCR0_SSE);
+    mmu_read_block(c, linear, c->xsave, XSAVE_FOP);
+    for (unsigned i = XSAVE_FOP; i < XSAVE_MXCSR; i++)
+        c->xsave[i] = 0;
+    mmu_read_block(c, linear + XSAVE_ST, c->xsave + XSAVE_ST, 128);
+    if (fxsave_xmm_bytes(c) != 0)
+        mmu_read_block(c, linear + XSAVE_XMM, c->xsave + XSAVE_XMM, fxsave_xmm_bytes(c));
+    store_le(c->xsave + XSAVE_MXCSR, 4, mxcsr);
+    insn_done(c, insn);
+}
+
+/* The two-bit tag of one register from its contents. */
+static unsigned tag_of(const uint8_t *st)
+{
+    uint64_t mantissa = load_le(st, 8);
+    unsigned exponent = (unsigned)load_le(st + 8, 2) & 0x7fff;
+
+    if (exponent == 0x7fff)
+        return TAG_SPECIAL;
+    if (exponent == 0)
+        return mantissa == 0 ? TAG_ZERO : TAG_SPECIAL;
+    return mantissa >> 63 ? TAG_VALID : TAG_SPECIAL;
+}
+
+/* The full tag word; the image has one bit for each physical register: not empty. */
+static unsigned tags_expand(const struct dbt_vcpu *c)
+{
+    unsigned top = (unsigned)load_le(c->xsave + XSAVE_FSW, 2) >> FSW_TOP_SHIFT & 7, tags = 0;
+
+    for (unsigned i = 0; i < 8; i++) {
+        bool full = c->xsave[XSAVE_FTW] >> i & 1;
+        unsigned tag = full ? tag_of(c->xsave + XSAVE_ST + 16 * ((i - top) & 7)) : TAG_EMPTY;
+
+        tags |= tag << (2 * i);
+    }
+    return tags;
+}
+
+static uint8_t tags_abridge(unsigned tags)
+{
+    unsigned abridged = 0;
+
+    for (unsigned i = 0; i < 8; i++) {
+        if ((tags >> (2 * i) & 3) != TAG_EMPTY)
+            abridged |= 1u << i;
+    }
+    return (uint8_t)abridged;
+}
+
+/* ES and B say whether an unmasked exception is pending. */
+static void summary_update(struct dbt_vcpu *c)
+{
+    unsigned control = (unsigned)load_le(c->xsave + XSAVE_FCW, 2);
+    unsigned status = (unsigned)load_le(c->xsave + XSAVE_FSW, 2) & ~(unsigned)(FSW_ES | FSW_B);
+
+    if (status & ~control & FCW_MASKS)
+        status |= FSW_ES | FSW_B;
+    store_le(c->xsave + XSAVE_FSW, 2, status);
+}
+
+/* Bytes of the environment: seven words of the operand size. */
+static unsigned environment_size(const struct insn *insn)
+{
+    return insn->operand_size == 2 ? 14 : 28;
+}
+
+/* Control, status and tag word; the pointers are zero. 32-bit forms have ones in the unused upper halves. */
+static void environment_make(const struct dbt_vcpu *c, const struct insn *insn, uint8_t *to)
+{
+    const uint64_t words[3] = {load_le(c->xsave + XSAVE_FCW, 2), load_le(c->xsave + XSAVE_FSW, 2), tags_expand(c)};
+    unsigned step = environment_size(insn) / 7;
+
+    for (unsigned i = 0; i < environment_size(insn); i++)
+        to[i] = 0;
+    for (unsigned i = 0; i < 3; i++)
+        store_le(to + i * step, step, words[i] | 0xffff0000u);
+    if (step == 4)
+        store_le(to + 24, 4, 0xffff0000u);
+}
+
+static void environment_take(struct dbt_vcpu *c, const struct insn *insn, const uint8_t *from)
+{
+    unsigned step = environment_size(insn) / 7;
+
+    for (unsigned i = 0; i < XSAVE_MXCSR; i++)
+        c->xsave[i] = 0;
+    store_le(c->xsave + XSAVE_FCW, 2, load_le(from, 2) | 0x40); /* bit 6 is always one */
+    store_le(c->xsave + XSAVE_FSW, 2, load_le(from + step, 2));
+    c->xsave[XSAVE_FTW] = tags_abridge((unsigned)load_le(from + 2 * step, 2));
+    summary_update(c);
+}
+
+void op_fnstenv(struct dbt_vcpu *c, const struct insn *insn)
+{
+    unsigned size = environment_size(insn);
+    uint8_t image[28];
+    uint64_t linear;
+
+    require_x87(c);
+    linear = insn_linear(c, insn, size, MMU_WRITE);
+    vector_save(c);
+    xstate_materialise(c, XCR0_X87);
+    environment_make(c, insn, image);
+    mmu_write_block(c, linear, image, size);
+    store_le(c->xsave + XSAVE_FCW, 2, load_le(c->xsave + XSAVE_FCW, 2) | FCW_MASKS);
+    summary_update(c);
+    insn_done(c, insn);
+}
+
+/* FLDENV and FRSTOR wait: a pending unmasked exception comes first. */
+static void require_no_pending(struct dbt_vcpu *c)
+{
+    require_x87(c);
+    vector_save(c);
+    xstate_materialise(c, XCR0_X87);
+    if ((load_le(c->xsave + XSAVE_FSW, 2) & FSW_ES) && (c->cr0 & CR0_NE))
+        raise_fault(c, VECTOR_MF, -1);
+}
+
+void op_fldenv(struct dbt_vcpu *c, const struct insn *insn)
+{
+    unsigned size = environment_size(insn);
+    uint8_t image[28];
+
+    require_no_pending(c);
+    mmu_read_block(c, insn_linear(c, insn, size, MMU_READ), image, size);
+    environment_take(c, insn, image);
+    insn_done(c, insn);
+}
+
+void op_fnsave(struct dbt_vcpu *c, const struct insn *insn)
+{
+    unsigned head = environment_size(insn), size = head + 8 * REGISTER_BYTES;
+    uint8_t image[28 + 8 * REGISTER_BYTES];
+    uint64_t linear;
+
+    require_x87(c);
+    linear = insn_linear(c, insn, size, MMU_WRITE);
+    vector_save(c);
+    xstate_materialise(c, XCR0_X87);
+    environment_make(c, insn, image);
+    for (unsigned i = 0; i < 8 * REGISTER_BYTES; i++)
+        image[head + i] = c->xsave[XSAVE_ST + 16 * (i / REGISTER_BYTES) + i % REGISTER_BYTES];
+    mmu_write_block(c, linear, image, size);
+    xstate_reset(c, XCR0_X87);
+    insn_done(c, insn);
+}
+
+void op_frstor(struct dbt_vcpu *c, const struct insn *insn)
+{
+    unsigned head = environment_size(insn), size = head + 8 * REGISTER_BYTES;
+    uint8_t image[28 + 8 * REGISTER_BYTES];
+
+    require_no_pending(c);
+    mmu_read_block(c, insn_linear(c, insn, size, MMU_READ), image, size);
+    environment_take(c, insn, image);
+    for (unsigned i = 0; i < 8 * REGISTER_BYTES; i++)
+        c->xsave[XSAVE_ST + 16 * (i / REGISTER_BYTES) + i % REGISTER_BYTES] = image[head + i];
+    insn_done(c, insn);
+}

@@ -1,0 +1,172 @@
+/*
+ * Translation of one block: decode, decide, emit. Private to decode.c, copy.c and translate*.c.
+ *
+ * A block is decoded first (decode.c), its flags' liveness is found backwards, then each
+ * instruction is emitted: copied with its memory operand replaced (copy.c, translate_memory.c),
+ * or as a branch (translate_flow.c), or as a call to a helper. Code for misses comes out of line
+ * behind the block's end.
+ */
+#ifndef LODGE_ENGINE_DBT_TRANSLATE_H
+#define LODGE_ENGINE_DBT_TRANSLATE_H
+
+#include <Zydis/Zydis.h>
+
+#include "engine/dbt/descriptor.h"
+#include "engine/dbt/emit.h"
+#include "engine/dbt/engine.h"
+#include "engine/dbt/thunks.h"
+
+enum { BLOCK_INSNS = 64, BLOCK_EXITS = 4, BLOCK_SLOW = 2 * BLOCK_INSNS };
+
+/* The flags that host code of ours may clobber and that liveness is about; DF is never touched. */
+#define LIVE_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
+
+enum op_kind {
+    OP_COPY,          /* as it is, operands renamed, at most one memory operand */
+    OP_HELPER,
+    OP_NOP,
+    OP_LEA,
+    OP_MOFFS,         /* mov between rAX and [offset] */
+    OP_BIT_STRING,    /* BT family with a register index into memory */
+    OP_PUSH,
+    OP_POP,
+    OP_LEAVE,
+    OP_JUMP,          /* direct */
+    OP_JCC,
+    OP_LOOP,          /* LOOPcc, JrCXZ */
+    OP_CALL,          /* direct */
+    OP_JUMP_INDIRECT,
+    OP_CALL_INDIRECT,
+    OP_RET,
+    OP_UNDEFINED,     /* #UD */
+};
+
+/* Register fields of an encoding, REX/VEX/EVEX extensions applied. */
+struct fields {
+    uint8_t reg, rm, vvvv, embedded;
+};
+
+struct op {
+    ZydisDecodedInstruction z;
+    ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
+    const ZydisDecodedOperand *memory; /* the explicit memory operand, or NULL */
+    struct insn insn;
+    struct fields fields;
+    uint64_t rip;
+    uint64_t target;          /* of a direct branch */
+    enum op_kind kind;
+    helper_fn *helper;
+    bool helper_ends;
+    bool reads_memory, writes_memory, locked;
+    uint8_t memory_size;
+    uint32_t flags_read;      /* must be in host RFLAGS before it */
+    uint32_t flags_killed;    /* overwritten whatever happens */
+    uint32_t flags_touched;   /* may change */
+    uint32_t live_in, live_out;
+};
+
+/* Where the guest's arithmetic flags are at a point of the emitted code. */
+enum flags_place { FLAGS_HOST, FLAGS_SAVED };
+
+/* An access whose TLB miss is handled out of line. */
+struct slow {
+    const struct op *op;
+    void (*body)(struct translator *t, const struct op *op);
+    uint8_t *hole;            /* of the jump there */
+    uint8_t *resume;
+    uint32_t descriptor;
+    enum flags_place flags;
+};
+
+struct exit_record {
+    struct chain *chain;
+    uint8_t *hole;
+    uint32_t number;
+};
+
+struct translator {
+    ZydisDecoder decoder[3];  /* by MODE_16, MODE_32, MODE_64 */
+    uint16_t *helper_index;   /* by mnemonic: 1 + index in helpers, or 0 */
+    const struct helper_entry *helpers;
+
+    /* The block at hand. */
+    struct dbt_vcpu *c;
+    struct code_cache *cache;
+    struct emitter e;
+    struct block *block;
+    uint32_t mode;
+    const uint8_t *page;      /* host address of the guest page that it starts on */
+    enum flags_place flags;
+    struct op ops[BLOCK_INSNS];
+    unsigned count;
+    uint64_t end_rip;         /* behind the last instruction */
+    struct insn_map map[BLOCK_INSNS + 1];
+    struct slow slow[BLOCK_SLOW];
+    unsigned slow_count;
+    struct exit_record exits[BLOCK_EXITS];
+    unsigned exit_count;
+    uint8_t *verify_hole[2];  /* the entry's jumps out of line; NULL: none */
+    uint8_t *attention_hole;
+    uint32_t entry_live;      /* flags that the block needs from whoever comes before */
+    uint32_t return_live;     /* flags that the code behind a call needs */
+};
+
+/* decode.c */
+enum status decode_init(struct translator *t) MUST_CHECK;
+void decode_destroy(struct translator *t);
+/* Decode the instruction at `bytes` (of which `room` may be read). False: it does not fit in room. */
+bool decode_op(struct translator *t, struct op *op, const uint8_t *bytes, unsigned room, uint64_t rip);
+/* Flags that code at rip may read before it overwrites them; looks a few instructions ahead on the block's first page. */
+uint32_t decode_peek(struct translator *t, uint64_t rip, unsigned which);
+
+/* copy.c: emit the instruction with its registers mapped; a memory operand becomes [memory_base]. */
+void copy_op(struct translator *t, const struct op *op, int memory_base);
+
+/* translate_memory.c */
+void emit_access(struct translator *t, const struct op *op, uint32_t descriptor,
+                 void (*body)(struct translator *t, const struct op *op));
+void emit_address(struct translator *t, const struct op *op, int32_t extra);
+uint32_t operand_descriptor(const struct translator *t, const struct op *op);
+void emit_slow_paths(struct translator *t);
+void emit_flags_save(struct translator *t);
+void emit_flags_restore(struct translator *t);
+/* Make host RFLAGS right if any of `needed` is. */
+void emit_flags_need(struct translator *t, uint32_t needed);
+/* Guest register to the host register `to` (full width), and back. */
+void emit_load_guest(struct translator *t, unsigned to, unsigned guest);
+void emit_store_guest(struct translator *t, unsigned guest, unsigned from);
+unsigned stack_size(const struct translator *t);
+void emit_stack_address(struct translator *t, int32_t delta);
+void emit_stack_adjust(struct translator *t, int32_t delta);
+uint32_t stack_descriptor(const struct translator *t, unsigned size, uint32_t kind);
+void emit_move_sized(struct translator *t, unsigned opcode, unsigned reg, unsigned base, unsigned size);
+
+/* translate_entry.c: how a block is entered and left */
+void emit_entries(struct translator *t);
+/* Leave for the block at `target`; `condition` 0..15: if it holds, else go on; 16: always; EXIT_CALL: a host call. */
+void emit_exit(struct translator *t, unsigned condition, uint64_t target, uint64_t from);
+/* Everything that comes out of line but the slow paths. */
+void emit_stubs(struct translator *t);
+enum { CONDITION_ALWAYS = 16, EXIT_CALL = 17 };
+
+/* translate_flow.c */
+void emit_flow(struct translator *t, const struct op *op);
+void emit_helper(struct translator *t, const struct op *op);
+void emit_undefined(struct translator *t, const struct op *op);
+
+/* translate_stack.c */
+void emit_push(struct translator *t, const struct op *op);
+void emit_pop(struct translator *t, const struct op *op);
+void emit_leave(struct translator *t, const struct op *op);
+
+static inline bool in_64(const struct translator *t)
+{
+    return (t->mode & MODE_SIZE) == MODE_64;
+}
+
+static inline uint32_t gpr_offset(unsigned guest)
+{
+    return OFF_GPR + 8 * guest;
+}
+
+#endif

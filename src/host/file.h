@@ -1,0 +1,26 @@
+/* A whole file in memory: kernels and their modules. */
+#ifndef LODGE_HOST_FILE_H
+#define LODGE_HOST_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+struct host_file {
+    void *bytes; /* NULL only for an empty file */
+    size_t size;
+    size_t mapped;   /* bytes of address space, >= size */
+    bool is_regular; /* it can be read again */
+};
+
+/*
+ * Reads a file. It is read and not mapped, because a mapping of a file that shrinks meanwhile (a
+ * kernel being built) is a fatal signal. Logs "cannot read the KIND PATH: ...". STATUS_INVALID: larger
+ * than limit, STATUS_NOT_FOUND, STATUS_DENIED, STATUS_IO.
+ */
+enum status host_file_read(struct host_file *file, const char *kind, const char *path, uint64_t limit) MUST_CHECK;
+void host_file_destroy(struct host_file *file); /* accepts a zeroed one */
+
+#endif

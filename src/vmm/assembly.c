@@ -1,0 +1,129 @@
+#include "vmm/assembly.h"
+
+#include <string.h>
+
+#include "boot/image.h"
+#include "core/engine.h"
+#include "host/memory.h"
+#include "vmm/images.h"
+
+const char *const *vmm_cpu_models(void)
+{
+    return cpuid_models();
+}
+
+static unsigned assembly_physical_bits(const struct machine *machine)
+{
+    return cpuid_query(&machine->cpuid, 0x80000008, 0, 0, 0, 0).eax & 0xff;
+}
+
+static enum status assembly_lay_out(struct machine *machine, const struct assembly_parts *parts)
+{
+    struct cpuid_request request = {
+        .model = parts->options->cpu_model,
+        .cpus = parts->options->cpus,
+        .tsc_khz = parts->tsc_khz,
+    };
+    enum status status;
+
+    machine_init(machine, parts->clock, parts->alarm);
+    machine->ended = parts->ended;
+    machine->cpu_count = parts->options->cpus;
+    status = memory_init(&machine->memory, parts->memory->host, parts->memory->fd, parts->memory->size);
+    if (status != STATUS_OK)
+        return status;
+    parts->engine->limits(&request);
+    return cpuid_build(&machine->cpuid, &request);
+}
+
+static enum status assembly_create_vcpus(struct machine *machine, const struct engine_ops *ops)
+{
+    enum status status = ops->create(machine, &machine->engine);
+
+    for (unsigned i = 0; i < machine->cpu_count && status == STATUS_OK; i++)
+        status = ops->vcpu_create(machine->engine, i, &machine->vcpus[i]);
+    return status;
+}
+
+/* The debug console (port 0xE9) comes out where the serial one does: there is one terminal. */
+static enum status assembly_create_board(struct assembly *assembly, const struct assembly_parts *parts)
+{
+    const struct q35_config config = {
+        .console = parts->console,
+        .debug_console = parts->console,
+        .debug_exit = parts->options->debug_exit,
+        .tsc.khz = parts->tsc_khz,
+    };
+
+    return q35_init(&assembly->board, &assembly->machine, &config);
+}
+
+static void assembly_describe(struct assembly *assembly, const struct assembly_parts *parts,
+                              struct boot_request *request)
+{
+    const struct vmm_options *options = parts->options;
+    struct pci_windows windows;
+
+    *request = (struct boot_request){
+        .kernel = {.name = options->kernel, .bytes = parts->images->kernel.bytes, .size = parts->images->kernel.size},
+        .modules = parts->images->modules,
+        .module_count = options->initrd_count,
+        .command_line = options->append,
+        .physical_bits = assembly_physical_bits(&assembly->machine),
+    };
+    q35_pci_windows(&assembly->board, &windows);
+    acpi_machine_init(&request->machine, options->cpus);
+    request->machine.pci_64bit =
+        (struct acpi_window){windows.memory64_base, windows.memory64_end - windows.memory64_base};
+    request->machine.fw_cfg = false;
+}
+
+/* The first processor starts at the kernel's entry; the others wait as firmware would have left them. */
+static enum status assembly_boot(struct assembly *assembly, const struct assembly_parts *parts)
+{
+    struct machine *machine = &assembly->machine;
+    struct boot_request request;
+    struct cpu_state state;
+    enum status status = STATUS_OK;
+
+    assembly_describe(assembly, parts, &request);
+    for (unsigned i = 0; i < machine->cpu_count && status == STATUS_OK; i++) {
+        status = vcpu_reset(machine->vcpus[i]);
+        if (status != STATUS_OK)
+            break;
+        vcpu_get_state(machine->vcpus[i], &state);
+        if (i == 0)
+            status = boot_load(&request, &machine->memory, &state);
+        else
+            boot_firmware_cpu(&state, request.physical_bits);
+        if (status == STATUS_OK)
+            status = vcpu_set_state(machine->vcpus[i], &state);
+    }
+    return status;
+}
+
+enum status assembly_create(struct assembly *assembly, const struct assembly_parts *parts)
+{
+    enum status status;
+
+    memset(assembly, 0, sizeof(*assembly));
+    status = assembly_lay_out(&assembly->machine, parts);
+    if (status == STATUS_OK)
+        status = assembly_create_vcpus(&assembly->machine, parts->engine);
+    if (status == STATUS_OK)
+        status = assembly_create_board(assembly, parts);
+    if (status == STATUS_OK)
+        status = assembly_boot(assembly, parts);
+    if (status != STATUS_OK)
+        assembly_destroy(assembly);
+    return status;
+}
+
+void assembly_destroy(struct assembly *assembly)
+{
+    struct engine *engine = assembly->machine.engine;
+
+    if (engine)
+        engine->ops->destroy(engine);
+    memset(assembly, 0, sizeof(*assembly));
+}

@@ -1,0 +1,35 @@
+/* What one run of one machine is asked to be. */
+#ifndef LODGE_VMM_OPTIONS_H
+#define LODGE_VMM_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { VMM_INITRDS = 64 };
+
+#define VMM_MEMORY_LEAST (2ull << 20)
+#define VMM_MEMORY_DEFAULT (256ull << 20)
+#define VMM_MEMORY_MOST (1ull << 40)
+enum { VMM_CPUS_DEFAULT = 1, VMM_CPUS_MOST = 64 };
+
+/* Strings are borrowed. */
+struct vmm_options {
+    const char *name;
+    const char *kernel;
+    const char *initrds[VMM_INITRDS];
+    unsigned initrd_count;
+    const char *append;
+    uint64_t memory; /* bytes, a multiple of the page size */
+    unsigned cpus;
+    const char *cpu_model;
+    const char *engine; /* "auto", "kvm", "dbt" */
+    bool debug_exit;
+    bool no_reboot;
+    bool stats;
+};
+
+/* The choices, for checks and help; NULL-terminated. */
+const char *const *vmm_cpu_models(void);
+const char *const *vmm_engine_names(void);
+
+#endif

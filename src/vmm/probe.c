@@ -1,0 +1,105 @@
+#include "vmm/probe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "vmm/probe_kvm.h"
+
+enum {
+    PROBE_LIMIT_MS = 400, /* where KVM works, the guest answers in a few */
+    PROBE_REAP_TRIES = 20,
+    PROBE_REAP_PAUSE_US = 1000,
+};
+
+/*
+ * The child must hold nothing of ours: one that cannot be killed (it hangs in the kernel) would keep
+ * our caller's pipe open, and whoever reads it waiting.
+ */
+static void probe_let_go(int verdict_fd)
+{
+    int null = open("/dev/null", O_RDWR);
+
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (int fd = 0; fd <= 2 && null >= 0; fd++)
+        (void)dup2(null, fd);
+    (void)dup2(verdict_fd, 3);
+    (void)close_range(4, ~0u, 0);
+}
+
+static _Noreturn void probe_child(int verdict_fd)
+{
+    probe_let_go(verdict_fd);
+    struct probe_verdict verdict = probe_kvm_child();
+    ssize_t written = write(3, &verdict, sizeof(verdict));
+    _exit(written == sizeof(verdict) ? 0 : 1);
+}
+
+/* False: no verdict in time, or the child died of it. */
+static bool probe_wait(int verdict_fd, struct probe_verdict *verdict)
+{
+    struct pollfd answer = {.fd = verdict_fd, .events = POLLIN};
+
+    return poll(&answer, 1, PROBE_LIMIT_MS) == 1 && read(verdict_fd, verdict, sizeof(*verdict)) == sizeof(*verdict);
+}
+
+/* Never a wait without a limit: a child that hangs in the kernel does not die. init buries it after us. */
+static void probe_bury(pid_t child)
+{
+    (void)kill(child, SIGKILL);
+    for (int i = 0; i < PROBE_REAP_TRIES && waitpid(child, NULL, WNOHANG) == 0; i++)
+        (void)usleep(PROBE_REAP_PAUSE_US);
+}
+
+static bool probe_explain(const struct probe_verdict *verdict, char *reason, size_t room)
+{
+    switch (verdict->step) {
+    case PROBE_WORKS:
+        return true;
+    case PROBE_OPEN:
+        (void)snprintf(reason, room, "/dev/kvm: %s", strerror(verdict->error));
+        return false;
+    case PROBE_SETUP:
+        (void)snprintf(reason, room, "/dev/kvm opens but gives no virtual machine: %s", strerror(verdict->error));
+        return false;
+    case PROBE_RUN:
+        (void)snprintf(reason, room, "/dev/kvm does not run a 64-bit guest: %s", strerror(verdict->error));
+        return false;
+    default:
+        (void)snprintf(reason, room, "/dev/kvm does not run a 64-bit guest (exit reason %u)", verdict->detail);
+        return false;
+    }
+}
+
+bool probe_kvm(char *reason, size_t room)
+{
+    struct probe_verdict verdict;
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        (void)snprintf(reason, room, "cannot probe /dev/kvm: %s", strerror(errno));
+        return false;
+    }
+    pid_t child = fork();
+    if (child == 0)
+        probe_child(ends[1]);
+    close(ends[1]);
+    bool works = false;
+    if (child < 0)
+        (void)snprintf(reason, room, "cannot probe /dev/kvm: %s", strerror(errno));
+    else if (probe_wait(ends[0], &verdict))
+        works = probe_explain(&verdict, reason, room);
+    else
+        (void)snprintf(reason, room, "/dev/kvm opens but does not run a 64-bit guest (no answer in %d ms)",
+                       PROBE_LIMIT_MS);
+    if (child > 0)
+        probe_bury(child);
+    close(ends[0]);
+    return works;
+}

@@ -1,0 +1,36 @@
+/* The CPUID feature bits that Lodge shows to guests, and on which conditions. Private to src/x86. */
+#ifndef LODGE_X86_CPUID_FEATURES_H
+#define LODGE_X86_CPUID_FEATURES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "x86/cpuid.h"
+
+enum cpuid_register { EAX, EBX, ECX, EDX };
+
+/*
+ * Which models show a feature. Each level has all features of those before it; `host` shows what the
+ * processor has of all of them. The machine's own features come from our models, not from the
+ * processor, so every model shows them, whatever the host has.
+ */
+enum cpuid_level { LEVEL_MACHINE, LEVEL_1, LEVEL_2, LEVEL_3, LEVEL_HOST };
+
+/* Which vendor's processors have it at all. */
+enum cpuid_vendor { VENDOR_ANY, VENDOR_INTEL, VENDOR_AMD };
+
+struct cpuid_feature {
+    const char *name;
+    uint32_t leaf;
+    uint8_t subleaf;
+    uint8_t reg;    /* enum cpuid_register */
+    uint8_t bit;
+    uint8_t level;  /* enum cpuid_level */
+    uint8_t vendor; /* enum cpuid_vendor */
+    uint8_t xcr0;   /* XSAVE components without which it does not work */
+};
+
+extern const struct cpuid_feature cpuid_features[];
+extern const size_t cpuid_feature_count;
+
+#endif

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""User programs in a guest: they must print what they print on the processor itself."""
+
+import difflib
+import subprocess
+import unittest
+
+import lodge
+from lodge import HERE
+
+PROGRAMS = sorted(path.stem for path in (HERE / "programs").glob("*.c"))
+
+# Single-stepping and watchpoints are written for 64-bit code; x87 prints differ in no other way
+# between the two than the compiler's choice of registers, so they are all compared with themselves.
+PROGRAMS_32 = [name for name in PROGRAMS if name != "ptrace"]
+
+
+class Programs(lodge.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.kernel = lodge.guest_image("kernel", "cloud")
+        cls.initramfs = lodge.guest_image("initramfs")
+        cls.binaries = {name: cls.compile(name, []) for name in PROGRAMS}
+        if cls.has_32_bit_compiler():
+            cls.binaries |= {name + "-32": cls.compile(name, ["-m32"]) for name in PROGRAMS_32}
+        cls.native = {name: cls.run_natively(path) for name, path in cls.binaries.items()}
+
+    @staticmethod
+    def has_32_bit_compiler():
+        result = subprocess.run(
+            ["gcc", "-m32", "-static", "-x", "c", "-", "-o", "/dev/null"], input=b"#include <stdio.h>\nint main(void){}",
+            capture_output=True, check=False,
+        )
+        return result.returncode == 0
+
+    @classmethod
+    def compile(cls, name, options):
+        target = cls.folder / (name + ("-32" if options else ""))
+        source = HERE / "programs" / (name + ".c")
+        subprocess.run(
+            ["gcc", "-O2", "-static", "-pthread", "-mfpmath=sse", "-msse2", *options, "-o", target, source, "-lm"],
+            check=True,
+        )
+        return target
+
+    @staticmethod
+    def run_natively(path):
+        result = subprocess.run([path], capture_output=True, timeout=120, check=False)
+        return f"{result.stdout.decode()}status {result.returncode}\n"
+
+    def run_in_guest(self, *arguments):
+        script = self.folder / "run"
+        script.write_text(
+            "#!/bin/sh\ndmesg -n 1\n"
+            + "".join(
+                f"echo '<{name}>'\ntimeout 100 ./{name} 2>&1\necho \"status $?\"\necho '</{name}>'\n"
+                for name in self.binaries
+            )
+        )
+        job = self.folder / "job.cpio"
+        lodge.guest_image("job", job, script, *self.binaries.values())
+        result = lodge.run(
+            ["run", "--engine", lodge.ENGINE, "--no-reboot", "-m", "512M", "--kernel", self.kernel, "--initrd",
+             self.initramfs, "--initrd", job, "--append", "console=ttyS0 quiet panic=-1", *arguments],
+            timeout=10 * lodge.PATIENCE,
+        )
+        self.assertEqual(result.returncode, 0, result.stderr.decode())
+        return result.stdout.decode(errors="replace").replace("\r\n", "\n")
+
+    def compare(self, *arguments):
+        output = self.run_in_guest(*arguments)
+        for name, expected in self.native.items():
+            with self.subTest(program=name):
+                self.assertIn(f"<{name}>\n", output, output[-2000:])
+                got = output.split(f"<{name}>\n", 1)[1].split(f"</{name}>\n", 1)[0]
+                difference = "".join(
+                    difflib.unified_diff(expected.splitlines(True), got.splitlines(True), "processor", "guest")
+                )
+                self.assertEqual(difference, "", "\n" + difference[:4000])
+
+    def test_one_cpu(self):
+        self.compare("-c", "1")
+
+    def test_two_cpus(self):
+        self.compare("-c", "2")
+
+
+if __name__ == "__main__":
+    lodge.main()
