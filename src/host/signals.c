@@ -150,10 +150,3 @@ bool host_signals_ending_waits(void)
     signals_ending_set(&ending);
     return sigpending(&waiting) == 0 && sigandset(&both, &ending, &waiting) == 0 && !sigisemptyset(&both);
 }
-
-void host_signals_stack(void *stack, size_t size)
-{
-    const stack_t alternate = {.ss_sp = stack, .ss_size = size};
-
-    (void)sigaltstack(&alternate, NULL);
-}

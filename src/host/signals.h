@@ -35,7 +35,4 @@ bool host_signals_ending_waits(void);
 /* End the process by this signal, as if it had not been caught: the parent sees the true reason. */
 _Noreturn void host_signals_die(int signal);
 
-/* A thread's own stack for the handlers that restore the terminal; every thread that runs guest code. */
-void host_signals_stack(void *stack, size_t size);
-
 #endif

@@ -11,7 +11,6 @@
 struct vcpu_thread {
     struct vcpu *vcpu;
     pthread_t thread;
-    void *signal_stack;
     const void *_Atomic stack; /* an address in it; NULL until it runs */
 };
 

@@ -71,7 +71,7 @@ static void test_extended_leaves(void)
     CHECK(feature(features.ecx, 0));  /* LAHF */
     uint32_t widths = cpuid(0x80000008, 0).eax;
     CHECK((widths & 0xff) >= 36 && (widths & 0xff) <= 52);
-    CHECK_EQ(widths >> 8 & 0xff, 48);
+    CHECK_EQ(widths >> 8 & 0xff, feature(cpuid(7, 0).ecx, 16) ? 57 : 48); /* LA57 */
     for (unsigned leaf = 0x80000002; leaf <= 0x80000004; leaf++) {
         struct cpuid_registers text = cpuid(leaf, 0);
         for (unsigned i = 0; i < 16; i++) {

@@ -171,6 +171,7 @@ static void check_indirect(void)
 
 void guest_start(void)
 {
+    console_select(CONSOLE_SERIAL);
     print("user64: start\n");
     expect("fibonacci", fibonacci(20), 6765);
     expect("crc32", crc32((const uint8_t *)"123456789", 9), 0xcbf43926);

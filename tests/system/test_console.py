@@ -273,9 +273,12 @@ class Terminal(Ending):
             os.waitid(os.P_PID, machine.process.pid, os.WSTOPPED | os.WNOWAIT)
             self.assertEqual(self.attributes(machine), self.before)
             machine.signal(signal.SIGCONT)
+            limit = time.monotonic() + lodge.PATIENCE
+            while self.attributes(machine) != raw and time.monotonic() < limit:
+                time.sleep(0.01)
+            self.assertEqual(self.attributes(machine), raw)
             machine.send(b"z")
             machine.expect(b"z")
-            self.assertEqual(self.attributes(machine), raw)
 
     def test_hang_up(self):
         machine = self.start()

@@ -514,17 +514,22 @@ static helper_fn *find_helper(uint16_t mnemonic)
     return NULL;
 }
 
+bool fixture_call(helper_fn *helper, const struct insn *insn)
+{
+    fx.faulted = false;
+    running = true;
+    if (setjmp(fault_exit) == 0)
+        helper(&cpu, insn);
+    running = false;
+    return !fx.faulted;
+}
+
 bool fixture_run(const uint8_t *bytes, size_t size)
 {
     static struct insn insn;
 
     insn = decode(bytes, size);
-    fx.faulted = false;
-    running = true;
-    if (setjmp(fault_exit) == 0)
-        find_helper(insn.mnemonic)(&cpu, &insn);
-    running = false;
-    return !fx.faulted;
+    return fixture_call(find_helper(insn.mnemonic), &insn);
 }
 
 bool fixture_deliver(unsigned vector, bool has_error, uint32_t error)

@@ -54,6 +54,8 @@ void poke(uint64_t address, unsigned size, uint64_t value);
 
 /* Carry out one instruction at rip; true if it completed. */
 bool fixture_run(const uint8_t *bytes, size_t size);
+/* Call a helper that is not in the table. */
+bool fixture_call(helper_fn *helper, const struct insn *insn);
 /* Deliver an exception or interrupt. */
 bool fixture_deliver(unsigned vector, bool has_error, uint32_t error);
 

@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "board/q35.h"
 #include "boot/acpi.h"
 #include "boot/aml.h"
 #include "dev/chipset/pm.h"
 #include "dev/chipset/rtc.h"
 #include "dev/pci/bus.h"
 #include "dev/pci/lpc.h"
+#include "fake_machine.h"
 #include "fake_port.h"
 #include "unit.h"
 
@@ -175,6 +177,31 @@ static void test_pci_interrupts_as_wired(void **state)
     for (unsigned slot = 0; slot < ACPI_PCI_SLOTS; slot++) {
         for (unsigned pin = 0; pin < ACPI_PCI_PINS; pin++)
             assert_int_equal(machine.pci_gsi[slot][pin], LPC_FIRST_PIRQ_PIN + pci_bus_pirq(slot, pin + 1));
+    }
+}
+
+static void test_board_as_described(void **state)
+{
+    static struct fake_machine fake;
+    static struct q35 board;
+    static uint8_t ram[4096];
+    const struct q35_config config = {.tsc = {.now = fake_machine_tsc, .source = &fake, .khz = FAKE_TSC_KHZ}};
+    struct acpi_machine machine;
+
+    (void)state;
+    fake_machine_init(&fake, 1);
+    fake.machine.memory =
+        (struct guest_memory){.host = ram, .size = sizeof(ram), .ranges = {{.size = 64 << 20}}, .range_count = 1};
+    assert_int_equal(q35_init(&board, &fake.machine, &config), STATUS_OK);
+    acpi_machine_init(&machine, 1);
+    assert_int_equal(machine.ecam.base, Q35_ECAM_BASE);
+    assert_int_equal(machine.ecam.size, Q35_ECAM_SIZE);
+    assert_int_equal(machine.pci.base, Q35_PCI_BASE);
+    assert_int_equal(machine.pci.base + machine.pci.size, Q35_PCI_END);
+    for (unsigned pirq = 0; pirq < ACPI_PIRQS; pirq++) {
+        unsigned rout = pirq < 4 ? LPC_PIRQA_ROUT + pirq : LPC_PIRQE_ROUT + pirq - 4;
+
+        assert_int_equal(pci_bus_config_read(&board.pci.bus, LPC_DEVFN, rout, 1), machine.pirq_irq[pirq]);
     }
 }
 
@@ -357,6 +384,7 @@ int main(void)
         cmocka_unit_test(test_interrupt_controllers),
         cmocka_unit_test(test_configuration_space),
         cmocka_unit_test(test_pci_interrupts_as_wired),
+        cmocka_unit_test(test_board_as_described),
         cmocka_unit_test(test_dsdt_follows_the_machine),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_every_lack_of_room),

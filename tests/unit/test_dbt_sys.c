@@ -30,7 +30,6 @@ static void test_load_data_segment(void **state)
     EXPECT_FAULT(VECTOR_GP, 0xff0, 0x8e, 0xd8);
     cpu.gpr[RAX] = USER_DATA | SELECTOR_TI; /* no LDT */
     EXPECT_FAULT(VECTOR_GP, 0x24, 0x8e, 0xd8);
-    EXPECT_FAULT(VECTOR_UD, -1, 0x8e, 0xf8); /* no such register */
 
     fixture_long(0);
     cpu.gpr[RAX] = ABSENT_DATA;

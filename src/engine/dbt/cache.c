@@ -296,9 +296,21 @@ static void leave_page(struct code_cache *cache, struct block *block, unsigned w
         *at = block->page_next[which];
 }
 
+/* Other vCPUs may read an entry meanwhile: a generation that never matches is one store. */
+static void erase_targets(struct code_cache *cache, const struct block *block)
+{
+    for (unsigned i = 0; i < MACHINE_CPUS && cache->jumps[i]; i++) {
+        struct jump_entry *entry = &cache->jumps[i][block->rip & (JUMP_CACHE - 1)];
+
+        if (entry->rip == block->rip)
+            __atomic_store_n(&entry->generation, ~0ull, __ATOMIC_RELEASE);
+    }
+}
+
 static void forget(struct code_cache *cache, struct block *block)
 {
     block->valid = 0;
+    erase_targets(cache, block);
     unlink_incoming(cache, block);
     unhash(cache, block);
     leave_page(cache, block, 0);

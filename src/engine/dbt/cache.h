@@ -100,6 +100,7 @@ struct code_cache {
     struct page_view *views;  /* by id; 0 unused */
     uint32_t view_count;
     uint32_t *view_hash;
+    struct jump_entry *jumps[MACHINE_CPUS]; /* the vCPUs' jump caches: entries for a forgotten block are erased */
     struct code_page **pages; /* by page of guest RAM backing; NULL: no code */
     uint64_t page_count;
 };

@@ -375,7 +375,7 @@ static bool is_jcc(ZydisMnemonic mnemonic)
 static enum op_kind classify(const struct op *op)
 {
     const ZydisDecodedInstruction *z = &op->z;
-    bool relative = (z->attributes & ZYDIS_ATTRIB_IS_RELATIVE) != 0;
+    bool relative = z->raw.imm[0].is_relative; /* the attribute is also set for RIP-relative memory */
 
     if (is_jcc(z->mnemonic))
         return OP_JCC;
@@ -514,8 +514,11 @@ bool decode_op(struct translator *t, struct op *op, const uint8_t *bytes, unsign
         op->insn.length = 1;
         op->z.length = 1;
         op->kind = OP_UNDEFINED;
+        op->vector = status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ? VECTOR_GP : VECTOR_UD;
+        op->flags_read = op->flags_touched = LIVE_FLAGS;
         return true;
     }
+    op->vector = VECTOR_UD;
     find_memory(op);
     op->fields = read_fields(&op->z, bytes);
     fill_insn(op, bytes);

@@ -185,6 +185,7 @@ static enum status dbt_vcpu_create(struct engine *engine, unsigned index, struct
         return STATUS_NO_MEMORY;
     }
     dbt->vcpus[index] = c;
+    dbt->cache.jumps[index] = c->jump;
     c->vcpu.index = index;
     c->vcpu.machine = engine->machine;
     c->vcpu.engine = engine;

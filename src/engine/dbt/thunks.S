@@ -75,6 +75,22 @@
     popfq
 .endm
 
+/*
+ * A thunk that was called may never return: a fault unwinds it. So its return address must not count
+ * as part of the return stack while C runs; it stays where it is, below the top. Overwrites rax.
+ */
+.macro POP_RETURN
+    mov rax, [rsp]
+    mov gs:[OFF_THUNK_RETURN], rax
+    lea rax, [rsp + 8]
+    mov gs:[OFF_SHADOW_RSP], rax
+.endm
+
+.macro PUSH_RETURN
+    mov rsp, gs:[OFF_SHADOW_RSP]
+    lea rsp, [rsp - 8]
+.endm
+
 .macro PUSH_FRAME
     push rbx
     push rbp
@@ -148,9 +164,7 @@ FUNCTION thunk_memory_pre
     pushfq
     pop qword ptr gs:[OFF_ALU_FLAGS]
     cld
-    mov rax, [rsp]
-    mov gs:[OFF_THUNK_RETURN], rax
-    mov gs:[OFF_SHADOW_RSP], rsp
+    POP_RETURN
     mov rsp, gs:[OFF_HOST_RSP]
     mov rdi, gs:[OFF_SELF]
     mov rsi, r14
@@ -158,7 +172,7 @@ FUNCTION thunk_memory_pre
     call memory_pre
     mov r14, rax
     VECTOR_BACK
-    mov rsp, gs:[OFF_SHADOW_RSP]
+    PUSH_RETURN
     test dword ptr gs:[OFF_ALU_FLAGS], FLAGS_DF
     jnz 2f
     LOAD_VOLATILE_GPRS
@@ -176,17 +190,15 @@ FUNCTION thunk_memory_post
     ret
 2:  mov rcx, r11
     SAVE_GPRS
-    mov rax, [rsp]
-    mov gs:[OFF_THUNK_RETURN], rax
     pushfq
     pop qword ptr gs:[OFF_ALU_FLAGS]
     cld
-    mov gs:[OFF_SHADOW_RSP], rsp
+    POP_RETURN
     mov rsp, gs:[OFF_HOST_RSP]
     mov rdi, gs:[OFF_SELF]
     call memory_post
     VECTOR_BACK
-    mov rsp, gs:[OFF_SHADOW_RSP]
+    PUSH_RETURN
     LOAD_FLAGS
     LOAD_VOLATILE_GPRS
     ret
@@ -195,12 +207,13 @@ FUNCTION thunk_memory_post
 FUNCTION thunk_helper
     mov gs:[OFF_RIP], r14
     TO_C
+    add qword ptr gs:[OFF_SHADOW_RSP], 8
     lea rsi, [r11 + 8]
     call [r11]
     cmp dword ptr gs:[OFF_EXIT_WANTED], 0
     jne 3f
     VECTOR_BACK
-    mov rsp, gs:[OFF_SHADOW_RSP]
+    PUSH_RETURN
     LOAD_FLAGS
     LOAD_GPRS
     ret
@@ -289,12 +302,13 @@ FUNCTION thunk_verify
     mov r11d, EXIT_VERIFY
     jmp leave_to_c
 
-/* r14: rip; r11d: vector of a fault without error code. */
+/* r14: rip; r11: vector, and the error code (or -1) in bits 63..32. */
 FUNCTION thunk_raise
     mov gs:[OFF_RIP], r14
     TO_C
     mov esi, r11d
-    mov edx, -1
+    mov rdx, r11
+    sar rdx, 32
     call raise_fault
 
     .section .note.GNU-stack, "", @progbits

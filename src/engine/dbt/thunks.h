@@ -52,7 +52,7 @@ enum thunk {
     THUNK_INDIRECT,    /* r14 target, flags in saved_flags: through the jump cache */
     THUNK_ATTENTION,   /* r14 rip */
     THUNK_VERIFY,      /* r14 rip */
-    THUNK_RAISE,       /* r14 rip, r11d vector: a fault without error code */
+    THUNK_RAISE,       /* r14 rip, r11 vector | error code << 32 (-1: none) */
     THUNK_COUNT,
 };
 

@@ -268,6 +268,7 @@ static void emit_block(struct translator *t)
 
     t->flags = FLAGS_HOST;
     t->slow_count = t->exit_count = 0;
+    t->canonical_hole = NULL;
     emit_entries(t);
     for (unsigned i = 0; i < t->count; i++) {
         const struct op *op = &t->ops[i];
@@ -287,6 +288,7 @@ static void emit_block(struct translator *t)
     }
     t->block->slow = (uint32_t)(t->e.at - start);
     emit_slow_paths(t);
+    emit_canonical_slow(t, &t->ops[t->count - 1]);
     emit_stubs(t);
 }
 

@@ -38,7 +38,7 @@ enum op_kind {
     OP_JUMP_INDIRECT,
     OP_CALL_INDIRECT,
     OP_RET,
-    OP_UNDEFINED,     /* #UD */
+    OP_UNDEFINED,     /* no instruction: #UD, or #GP if it is longer than 15 bytes */
 };
 
 /* Register fields of an encoding, REX/VEX/EVEX extensions applied. */
@@ -59,6 +59,7 @@ struct op {
     bool helper_ends;
     bool reads_memory, writes_memory, locked;
     uint8_t memory_size;
+    uint8_t vector;           /* of OP_UNDEFINED */
     uint32_t flags_read;      /* must be in host RFLAGS before it */
     uint32_t flags_killed;    /* overwritten whatever happens */
     uint32_t flags_touched;   /* may change */
@@ -107,6 +108,7 @@ struct translator {
     unsigned exit_count;
     uint8_t *verify_hole[2];  /* the entry's jumps out of line; NULL: none */
     uint8_t *attention_hole;
+    uint8_t *canonical_hole, *canonical_resume; /* of the one indirect branch that a block can have */
     uint32_t entry_live;      /* flags that the block needs from whoever comes before */
     uint32_t return_live;     /* flags that the code behind a call needs */
 };
@@ -153,6 +155,7 @@ enum { CONDITION_ALWAYS = 16, EXIT_CALL = 17 };
 void emit_flow(struct translator *t, const struct op *op);
 void emit_helper(struct translator *t, const struct op *op);
 void emit_undefined(struct translator *t, const struct op *op);
+void emit_canonical_slow(struct translator *t, const struct op *op);
 
 /* translate_stack.c */
 void emit_push(struct translator *t, const struct op *op);

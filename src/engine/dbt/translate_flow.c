@@ -37,12 +37,17 @@ void emit_helper(struct translator *t, const struct op *op)
         emit_call_gs(&t->e, OFF_THUNK + 8 * THUNK_HELPER);
 }
 
+static void emit_raise(struct translator *t, const struct op *op, unsigned vector, int32_t error)
+{
+    emit_mov_imm(&t->e, HOST_S1, op->rip);
+    emit_mov_imm(&t->e, HOST_S2, (uint64_t)(uint32_t)error << 32 | vector);
+    emit_jmp_gs(&t->e, OFF_THUNK + 8 * THUNK_RAISE);
+}
+
 void emit_undefined(struct translator *t, const struct op *op)
 {
     emit_flags_need(t, op->live_in);
-    emit_mov_imm(&t->e, HOST_S1, op->rip);
-    emit_mov_imm(&t->e, HOST_S2, VECTOR_UD);
-    emit_jmp_gs(&t->e, OFF_THUNK + 8 * THUNK_RAISE);
+    emit_raise(t, op, op->vector, op->vector == VECTOR_GP ? 0 : -1);
 }
 
 static unsigned operand_bytes(const struct op *op)
@@ -85,6 +90,39 @@ static void emit_flags_to_saved(struct translator *t)
 {
     if (t->flags == FLAGS_HOST)
         emit_flags_save(t);
+}
+
+/*
+ * S1 must be canonical, or the branch itself faults. Inline only the half of the address space that the
+ * code is likely to branch within; the rest out of line. Flags are in saved_flags. S2 is overwritten.
+ */
+static void emit_canonical_check(struct translator *t)
+{
+    if (!in_64(t))
+        return;
+    emit_mov_rr(&t->e, HOST_S2, HOST_S1);
+    if (t->mode & MODE_USER) {
+        emit_shift_imm(&t->e, true, 5, HOST_S2, 47);
+    } else {
+        emit_shift_imm(&t->e, true, 7, HOST_S2, 47);
+        emit_alu_imm(&t->e, true, 0, HOST_S2, 1);
+    }
+    t->canonical_hole = emit_jump(&t->e, 5);
+    t->canonical_resume = t->e.at;
+}
+
+void emit_canonical_slow(struct translator *t, const struct op *op)
+{
+    if (!t->canonical_hole)
+        return;
+    emit_patch(&t->e, t->canonical_hole, t->e.at);
+    emit_mov_rr(&t->e, HOST_S2, HOST_S1);
+    emit_shift_imm(&t->e, true, 4, HOST_S2, 16);
+    emit_shift_imm(&t->e, true, 7, HOST_S2, 16);
+    emit_rr(&t->e, true, 0x39, HOST_S1, HOST_S2);
+    emit_jump_to(&t->e, 4, t->canonical_resume);
+    emit_flags_restore(t);
+    emit_raise(t, op, VECTOR_GP, 0);
 }
 
 /* ---- calls and returns ---- */
@@ -147,6 +185,8 @@ static void emit_call_indirect(struct translator *t, const struct op *op)
 {
     emit_target(t, op);
     emit_gs(&t->e, true, 0x89, HOST_S1, SPILL_TARGET);
+    emit_flags_to_saved(t);
+    emit_canonical_check(t);
     emit_push_return(t, op);
     emit_gs(&t->e, true, 0x8b, HOST_S1, SPILL_TARGET);
     emit_indirect(t, true);
@@ -159,8 +199,9 @@ static void emit_ret(struct translator *t, const struct op *op)
 
     emit_stack_address(t, 0);
     emit_access(t, op, stack_descriptor(t, size, ACCESS_READ), load_target);
-    emit_stack_adjust(t, (int32_t)(size + (op->insn.immediate & 0xffff)));
     emit_flags_to_saved(t);
+    emit_canonical_check(t);
+    emit_stack_adjust(t, (int32_t)(size + (op->insn.immediate & 0xffff)));
     if (t->mode & MODE_STEP)
         emit_jmp_gs(&t->e, OFF_THUNK + 8 * THUNK_INDIRECT);
     else
@@ -249,6 +290,8 @@ void emit_flow(struct translator *t, const struct op *op)
         break;
     case OP_JUMP_INDIRECT:
         emit_target(t, op);
+        emit_flags_to_saved(t);
+        emit_canonical_check(t);
         emit_indirect(t, false);
         break;
     default:
