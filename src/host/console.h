@@ -39,6 +39,7 @@ struct host_console {
     bool writer_runs;
     uint32_t head, tail; /* bytes ever queued, ever written; mod 2^32. tail is a futex word */
     uint32_t posted;     /* futex word: counts what the writer must look at */
+    atomic_bool writer_sleeps;
     atomic_bool closing; /* the writer leaves when the queue is empty */
     atomic_bool hurry;   /* nobody waits for the reader any more */
     atomic_bool broken;  /* stdout takes nothing any more; the rest is dropped */

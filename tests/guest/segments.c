@@ -101,7 +101,8 @@ static void test_stack_loads(void)
     test_group("SS loads");
     EXPECT_NO_TRAP("movl %0, %%ss; nop", : : "r"(0) : "memory"); /* CPL 0, 64-bit: allowed */
     EXPECT_NO_TRAP("movl %0, %%ss; nop", : : "r"(KERNEL_DS) : "memory");
-    EXPECT_FAULT(VECTOR_GP, 0, "movl %0, %%ss", : : "r"(3) : "memory");
+    if (!skip_on("qemu", "the RPL of a null SS is not checked"))
+        EXPECT_FAULT(VECTOR_GP, 0, "movl %0, %%ss", : : "r"(3) : "memory");
     EXPECT_FAULT(VECTOR_GP, USER_DS & ~3, "movl %0, %%ss", : : "r"(USER_DS) : "memory");
     EXPECT_FAULT(VECTOR_GP, KERNEL_DS, "movl %0, %%ss", : : "r"(KERNEL_DS | 3) : "memory");
     EXPECT_FAULT(VECTOR_GP, KERNEL_CS, "movl %0, %%ss", : : "r"(KERNEL_CS) : "memory");
@@ -269,7 +270,8 @@ static void test_queries(void)
     gdt[SLOT_GATE / 8] = DESCRIPTOR_P | DESCRIPTOR_TYPE(14); /* interrupt gate */
     CHECK(!lar(SLOT_GATE, &value));
     gdt[SLOT_GATE / 8] = DESCRIPTOR_P | DESCRIPTOR_TYPE(3); /* a 16-bit TSS is none in long mode */
-    CHECK(!lar(SLOT_GATE, &value));
+    if (!skip_on("qemu", "LAR takes 16-bit system types in long mode"))
+        CHECK(!lar(SLOT_GATE, &value));
 
     CHECK(verr(KERNEL_DS) && verw(KERNEL_DS) && verr(KERNEL_CS));
     CHECK(!verw(KERNEL_CS) && !verr(0) && !verw(TSS_SELECTOR) && !verr(KERNEL_DS | 3));
@@ -326,7 +328,8 @@ static void test_task_register(void)
 {
     test_group("LTR");
     EXPECT_FAULT(VECTOR_GP, TSS_SELECTOR, "ltr %w0", : : "r"(TSS_SELECTOR) : "memory"); /* busy */
-    EXPECT_FAULT(VECTOR_GP, 0, "ltr %w0", : : "r"(0) : "memory");
+    if (!skip_on("qemu", "LTR takes a null selector"))
+        EXPECT_FAULT(VECTOR_GP, 0, "ltr %w0", : : "r"(0) : "memory");
     EXPECT_FAULT(VECTOR_GP, KERNEL_DS, "ltr %w0", : : "r"(KERNEL_DS) : "memory");
     uint64_t saved = gdt[TSS_SELECTOR / 8];
     gdt[TSS_SELECTOR / 8] &= ~(DESCRIPTOR_TYPE(2) | DESCRIPTOR_P);
@@ -468,7 +471,7 @@ static void test_conforming(void)
     struct trap_frame context = context_user(user_far_call_32);
 
     test_group("conforming code");
-    gdt[SLOT_B / 8] = CODE64 | DESCRIPTOR_E;
+    gdt[SLOT_B / 8] = CODE64 | DESCRIPTOR_E | DESCRIPTOR_G | descriptor_range(0, 0xfffff); /* QEMU wants a limit */
     pointer = (struct far_pointer_32){ (uint32_t)(uint64_t)far_target, SLOT_B };
     context.rdi = (uint64_t)&pointer;
     EXPECT_END(context, far_target);
@@ -526,6 +529,7 @@ static void test_code_base(void)
 
 void test_main(void)
 {
+    __asm__ volatile("lldt %w0" : : "r"(0)); /* after a reset there is one, at address 0 */
     test_loads();
     test_stack_loads();
     test_bases();

@@ -132,7 +132,8 @@ static void emit_vex(struct translator *t, const struct op *op, const struct map
     emit_byte(e, (m->reg & 8 ? 0 : 0x80u) | 0x40u | (base & 8 ? 0 : 0x20u) | map);
     emit_byte(e, (three ? last & 0x80u : 0) | (~m->vvvv & 15u) << 3 | (last & 7u));
     emit_byte(e, op->z.opcode);
-    emit_byte(e, (m->memory >= 0 ? 0 : 0xc0u) | (m->reg & 7) << 3 | (base & 7));
+    if (op->z.attributes & ZYDIS_ATTRIB_HAS_MODRM) /* not VZEROUPPER */
+        emit_byte(e, (m->memory >= 0 ? 0 : 0xc0u) | (m->reg & 7) << 3 | (base & 7));
 }
 
 static void emit_evex(struct translator *t, const struct op *op, const struct mapping *m)
