@@ -15,13 +15,19 @@ enum { SMAPS_LINE = 4608 }; /* a path is at most 4096 */
 static const char *const part_names[FOOTPRINT_PARTS] = {
     [FOOTPRINT_GUEST_RAM] = "guest RAM",
     [FOOTPRINT_CODE_CACHE] = "code cache",
-    [FOOTPRINT_METADATA] = "translator metadata",
     [FOOTPRINT_VCPUS] = "vCPUs and TLBs",
     [FOOTPRINT_HEAP] = "heap",
     [FOOTPRINT_STACKS] = "stacks",
     [FOOTPRINT_LIBRARIES] = "program and libraries",
-    [FOOTPRINT_OTHER] = "other",
+    [FOOTPRINT_OTHER] = "translator data, other",
 };
+
+/*
+ * Memory that is mapped more than once in this process (the code cache is: once to write, once to
+ * run) counts once: of our own memory files the kernel's share by mappings (Pss) is taken, of
+ * everything else what is resident (Rss), since it does not matter here who else has our libraries.
+ */
+#define MEMORY_FILE "/memfd:lodge-"
 
 /* What a mapping's name begins with. */
 static const struct {
@@ -30,7 +36,6 @@ static const struct {
 } name_parts[] = {
     {"/memfd:" HOST_MEMORY_NAME, FOOTPRINT_GUEST_RAM},
     {"/memfd:lodge-code", FOOTPRINT_CODE_CACHE},
-    {"/memfd:lodge-meta", FOOTPRINT_METADATA},
     {"/memfd:lodge-vcpu", FOOTPRINT_VCPUS},
     {"[heap]", FOOTPRINT_HEAP},
     {"[stack]", FOOTPRINT_STACKS},
@@ -63,6 +68,7 @@ static enum footprint_part footprint_classify(uint64_t start, uint64_t end, cons
 enum status footprint_measure(struct footprint *footprint, const struct footprint_hint *hints, size_t hint_count)
 {
     enum footprint_part part = FOOTPRINT_OTHER;
+    bool is_ours = false;
     uint64_t start, end, last_end = 0, kib;
     char line[SMAPS_LINE], name[SMAPS_LINE];
     FILE *file = fopen("/proc/self/smaps", "re");
@@ -78,8 +84,9 @@ enum status footprint_measure(struct footprint *footprint, const struct footprin
             bool follows_file = start == last_end && part == FOOTPRINT_LIBRARIES;
 
             part = footprint_classify(start, end, name, follows_file, hints, hint_count);
+            is_ours = strncmp(name, MEMORY_FILE, strlen(MEMORY_FILE)) == 0;
             last_end = end;
-        } else if (sscanf(line, "Rss: %" SCNu64, &kib) == 1) {
+        } else if (sscanf(line, is_ours ? "Pss: %" SCNu64 : "Rss: %" SCNu64, &kib) == 1) {
             footprint->resident[part] += kib << 10;
         }
     }

@@ -10,12 +10,11 @@
 enum footprint_part {
     FOOTPRINT_GUEST_RAM,
     FOOTPRINT_CODE_CACHE, /* translated code: memory files named lodge-code... */
-    FOOTPRINT_METADATA,   /* what the translator knows about it: lodge-meta... */
     FOOTPRINT_VCPUS,      /* vCPU state with its software TLBs: lodge-vcpu..., or a hint */
     FOOTPRINT_HEAP,
     FOOTPRINT_STACKS,
     FOOTPRINT_LIBRARIES, /* the program itself and its libraries, their data too */
-    FOOTPRINT_OTHER,
+    FOOTPRINT_OTHER,     /* anonymous memory: nearly all of it what the translator knows about its code */
     FOOTPRINT_PARTS,
 };
 

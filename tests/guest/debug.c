@@ -218,7 +218,8 @@ static void test_data(void)
     EXPECT_TRAP(VECTOR_DB, "lock; incq (%0)", : : "r"(watched) : "memory", "cc");
     EXPECT_TRAP(VECTOR_DB, "xchgq %%rcx, (%0)", : : "r"(watched) : "memory", "rcx");
     EXPECT_TRAP(VECTOR_DB, "movups %%xmm0, (%0)", : : "r"(bytes - 8) : "memory");
-    EXPECT_TRAP(VECTOR_DB, "stosb", : : "D"(bytes), "a"(1) : "memory");
+    uint64_t rdi = (uint64_t)bytes;
+    EXPECT_TRAP(VECTOR_DB, "stosb", : "+D"(rdi) : "a"(1) : "memory");
 
     write_dr7(DR7_FIXED | DR7_DATA(2, KIND_ACCESS, LENGTH_4));
     write_dr6(DR6_FIXED);

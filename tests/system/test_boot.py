@@ -126,7 +126,7 @@ class Ends(LinuxCase):
     def shell(self, *options, **shape):
         machine = Machine([*self.arguments(job=False, **shape), *options], stderr=subprocess.STDOUT)
         self.addCleanup(machine.close)
-        machine.expect(b"~ # ")
+        machine.expect(b"/root # ")
         return machine
 
     def test_poweroff(self):
@@ -139,7 +139,7 @@ class Ends(LinuxCase):
         for _ in range(2):
             machine.send(b"reboot\n")
             machine.expect(b"Welcome to Linux")
-            machine.expect(b"~ # ")
+            machine.expect(b"/root # ")
         machine.send(b"poweroff\n")
         self.assertEqual(machine.wait(), lodge.EXIT_OK)
 
@@ -172,7 +172,7 @@ class Ends(LinuxCase):
     def test_a_busy_guest_ends_at_once(self):
         machine = self.shell(cpus=2)
         machine.send(b"yes > /dev/null & yes > /dev/null & cat /dev/urandom > /dev/null &\n")
-        machine.expect(b"~ # ")
+        machine.expect(b"/root # ")
         started = time.monotonic()
         machine.process.terminate()
         self.assertEqual(machine.wait(), -15)

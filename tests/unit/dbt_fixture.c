@@ -426,8 +426,10 @@ static int number(ZydisRegister reg)
     switch (ZydisRegisterGetClass(reg)) {
     case ZYDIS_REGCLASS_GPR16:
     case ZYDIS_REGCLASS_GPR32:
-    case ZYDIS_REGCLASS_GPR64: return ZydisRegisterGetId(reg);
-    default: return -1;
+    case ZYDIS_REGCLASS_GPR64:
+        return ZydisRegisterGetId(reg);
+    default:
+        return -1;
     }
 }
 

@@ -10,22 +10,43 @@
 enum { FIXTURE_MEMORY = 1 << 20, NO_PAGE = -1 };
 
 /* Where things are. */
-enum { AT_GDT = 0x1000, AT_IDT = 0x2000, AT_TSS = 0x3000, AT_LDT = 0x3800, AT_KERNEL_STACK = 0x8000,
-       AT_USER_STACK = 0x9000, AT_IST = 0xa000, AT_CODE = 0x10000, AT_DATA = 0x20000 };
+enum {
+    AT_GDT = 0x1000,
+    AT_IDT = 0x2000,
+    AT_TSS = 0x3000,
+    AT_LDT = 0x3800,
+    AT_KERNEL_STACK = 0x8000,
+    AT_USER_STACK = 0x9000,
+    AT_IST = 0xa000,
+    AT_CODE = 0x10000,
+    AT_DATA = 0x20000
+};
 
 /* Selectors of the GDT. */
-enum { KERNEL_CODE = 0x08, KERNEL_DATA = 0x10, USER_CODE32 = 0x1b, USER_DATA = 0x23, USER_CODE64 = 0x2b,
-       TSS = 0x30, KERNEL_CODE32 = 0x40, ABSENT_DATA = 0x48, READ_ONLY = 0x50, FRESH_DATA = 0x5b, GATE = 0x63,
-       CONFORMING = 0x70, LDT = 0x78 };
+enum {
+    KERNEL_CODE = 0x08,
+    KERNEL_DATA = 0x10,
+    USER_CODE32 = 0x1b,
+    USER_DATA = 0x23,
+    USER_CODE64 = 0x2b,
+    TSS = 0x30,
+    KERNEL_CODE32 = 0x40,
+    ABSENT_DATA = 0x48,
+    READ_ONLY = 0x50,
+    FRESH_DATA = 0x5b,
+    GATE = 0x63,
+    CONFORMING = 0x70,
+    LDT = 0x78
+};
 
 struct fixture {
     struct machine machine;
     uint8_t *memory;
-    int unmapped_page, read_only_page;  /* number, or NO_PAGE */
+    int unmapped_page, read_only_page; /* number, or NO_PAGE */
     unsigned flushes_all, flushes_local, flushes_page;
     unsigned port_reads, port_writes;
     uint64_t port_value, last_port;
-    unsigned attention_after;           /* port accesses until ATTENTION_INTERRUPT; 0: never */
+    unsigned attention_after; /* port accesses until ATTENTION_INTERRUPT; 0: never */
     uint64_t tpr, apic_msr;
     /* Of the last instruction. */
     bool faulted;

@@ -22,6 +22,9 @@ static void test_load_data_segment(void **state)
     cpu.segment[SEG_FS].base = 0x1234;
     assert_true(RUN(0x8e, 0xe0)); /* mov fs, ax */
     assert_true(cpu.segment[SEG_FS].attributes & SEGMENT_UNUSABLE);
+    assert_int_equal(cpu.segment[SEG_FS].base, 0x1234); /* an older processor of AMD's */
+    fixture_intel();
+    assert_true(RUN(0x8e, 0xe0));
     assert_int_equal(cpu.segment[SEG_FS].base, 0);
 
     cpu.gpr[RAX] = KERNEL_DATA;
@@ -494,6 +497,19 @@ static void test_far_transfers(void **state)
     assert_true(RUN(0xff, 0x28)); /* ljmp *(rax) to compatibility mode */
     assert_int_equal(cpu.mode & MODE_SIZE, MODE_32);
     assert_int_equal(cpu.rip, 0x5000);
+
+    for (unsigned intel = 0; intel < 2; intel++) { /* REX.W: only Intel's pointers grow, both push 64 bits */
+        fixture_long(0);
+        poke(AT_DATA, 8, 0xffff800000005000);
+        poke(AT_DATA + (intel ? 8 : 4), 2, KERNEL_CODE);
+        if (intel)
+            fixture_intel();
+        cpu.gpr[RAX] = AT_DATA;
+        assert_true(RUN(0x48, 0xff, 0x18)); /* rex.w lcall *(rax) */
+        assert_int_equal(cpu.rip, intel ? 0xffff800000005000 : 0x5000);
+        assert_int_equal(cpu.gpr[RSP], AT_KERNEL_STACK - 0x110);
+        assert_int_equal(peek(cpu.gpr[RSP], 8), AT_CODE + 3);
+    }
 
     fixture_protected(0);
     assert_true(RUN(0xea, 0x00, 0x60, 0x00, 0x00, KERNEL_CODE32, 0x00));

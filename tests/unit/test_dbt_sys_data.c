@@ -8,6 +8,7 @@
 
 #include "dbt_fixture.h"
 #include "engine/dbt/sys.h"
+#include "engine/dbt/sys_xstate.h"
 #include "x86/msr.h"
 
 enum { RAX = GPR_RAX, RCX = GPR_RCX, RDX = GPR_RDX, RBX = GPR_RBX, RSP = GPR_RSP };
@@ -50,6 +51,7 @@ static void test_msr_values(void **state)
     assert_true(wrmsr(MSR_IA32_MTRR_FIX4K_F8000, 0x0606060606060606));
     assert_int_equal(cpu.mtrr_fixed[10], 0x0606060606060606);
     assert_int_equal(rdmsr(MSR_IA32_MTRRCAP), MTRRCAP_VALUE);
+    assert_false(wrmsr(MSR_IA32_MTRRCAP, 0)); /* read-only */
     assert_int_equal(rdmsr(MSR_HWCR), HWCR_TSC_FREQ_SEL);
     assert_true(wrmsr(0x808, 0x20));
     assert_int_equal(fx.apic_msr, 0x20);
@@ -61,6 +63,20 @@ static void test_msr_values(void **state)
     fixture_long(0);
     fixture_intel();
     assert_false(wrmsr(MSR_HWCR, 0));
+}
+
+static void test_cpuid(void **state)
+{
+    (void)state;
+    fixture_long(3);
+    fx.apic_msr = 0xfee00800;
+    cpu.gpr[RAX] = 0xffffffff00000001;
+    assert_true(RUN(0x0f, 0xa2));
+    assert_true(cpu.gpr[RDX] & BIT(9));
+    fx.apic_msr = 0xfee00000; /* switched off */
+    cpu.gpr[RAX] = 1;
+    assert_true(RUN(0x0f, 0xa2));
+    assert_false(cpu.gpr[RDX] & BIT(9));
 }
 
 static void test_msr_efer(void **state)
@@ -236,10 +252,18 @@ static void native_run(enum native what, uint8_t *image, uint8_t *area, uint64_t
                      : "r"(mine), "r"(image), "r"(area), "r"(all), "r"(some)                                           \
                      : "rax", "rdx", "memory")
     switch (what) {
-    case NATIVE_XSAVE: WITH_STATE("xsave64 (%2)"); break;
-    case NATIVE_XSAVEC: WITH_STATE("xsavec64 (%2)"); break;
-    case NATIVE_XSAVEOPT: WITH_STATE("xsaveopt64 (%2)"); break;
-    case NATIVE_XRSTOR: WITH_STATE("xrstor64 (%2)"); break;
+    case NATIVE_XSAVE:
+        WITH_STATE("xsave64 (%2)");
+        break;
+    case NATIVE_XSAVEC:
+        WITH_STATE("xsavec64 (%2)");
+        break;
+    case NATIVE_XSAVEOPT:
+        WITH_STATE("xsaveopt64 (%2)");
+        break;
+    case NATIVE_XRSTOR:
+        WITH_STATE("xrstor64 (%2)");
+        break;
     }
 }
 
@@ -253,10 +277,14 @@ static bool run_save(enum native what)
 {
     cpu.gpr[RBX] = AT_DATA;
     switch (what) {
-    case NATIVE_XSAVEC: return RUN(0x48, 0x0f, 0xc7, 0x23);
-    case NATIVE_XSAVEOPT: return RUN(0x48, 0x0f, 0xae, 0x33);
-    case NATIVE_XRSTOR: return RUN(0x48, 0x0f, 0xae, 0x2b);
-    default: return RUN(0x48, 0x0f, 0xae, 0x23);
+    case NATIVE_XSAVEC:
+        return RUN(0x48, 0x0f, 0xc7, 0x23);
+    case NATIVE_XSAVEOPT:
+        return RUN(0x48, 0x0f, 0xae, 0x33);
+    case NATIVE_XRSTOR:
+        return RUN(0x48, 0x0f, 0xae, 0x2b);
+    default:
+        return RUN(0x48, 0x0f, 0xae, 0x23);
     }
 }
 
@@ -389,7 +417,7 @@ static void test_fxsave_and_environment(void **state)
     memset(cpu.xsave + XSAVE_ST + 16 * 6, 0, 10); /* register 3: special (denormal) */
     store_le(cpu.xsave + XSAVE_ST + 16 * 6, 2, 1);
     store_le(cpu.xsave + XSAVE_ST + 16 * 7 + 8, 2, 0x7fff); /* register 4: special */
-    assert_true(RUN(0xd9, 0x33)); /* fnstenv [rbx] */
+    assert_true(RUN(0xd9, 0x33));                           /* fnstenv [rbx] */
     assert_int_equal(peek(AT_DATA, 4), 0xffff037f);
     assert_int_equal(peek(AT_DATA + 4, 4), 0xffff2800);
     assert_int_equal(peek(AT_DATA + 8, 4) & 0x33cc, 0x0284 & 0x33cc);
@@ -421,6 +449,8 @@ static void unavailable(unsigned vector, const char *bytes, size_t size)
 
 static void test_fpu_unavailable(void **state)
 {
+    static struct insn wait;
+
     (void)state;
     fixture_long(0);
     cpu.xcr0 = 7;
@@ -429,6 +459,15 @@ static void test_fpu_unavailable(void **state)
     unavailable(VECTOR_NM, "\x0f\x28\xc1", 3);
     unavailable(VECTOR_NM, "\xc5\xf8\x28\xc1", 4);
     unavailable(VECTOR_UD, "\x62\xf1\x7c\x48\x28\xc1", 6); /* AVX-512 not enabled */
+    memset(&wait, 0, sizeof(wait));
+    wait.bytes[0] = 0x9b;
+    wait.length = 1;
+    fill_state(3);
+    assert_true(fixture_call(fpu_unavailable, &wait)); /* without MP */
+    assert_int_equal(cpu.rip, AT_CODE + 1);
+    cpu.cr0 |= CR0_MP;
+    unavailable(VECTOR_NM, "\x9b", 1);
+    cpu.xcr0 = 7;
     cpu.cr0 |= CR0_EM;
     unavailable(VECTOR_UD, "\x66\x0f\x6f\xc1", 4);
     unavailable(VECTOR_UD, "\x0f\x6f\xc1", 3);
@@ -554,10 +593,10 @@ static void test_decimal(void **state)
     check_al(0x42, 0, 0x42, 0, 0x27);
     check_al(0x02, RFLAGS_AF, 0xfc, RFLAGS_CF | RFLAGS_AF, 0x2f); /* das: borrow from the low digit */
     check_al(0xae, 0, 0x48, RFLAGS_CF | RFLAGS_AF, 0x2f);
-    check_al(0x020f, 0, 0x0305, RFLAGS_CF | RFLAGS_AF, 0x37); /* aaa */
-    check_al(0x02ff, 0, 0x0405, RFLAGS_CF | RFLAGS_AF, 0x37); /* the addition carries into AH */
+    check_al(0x020f, 0, 0x0305, RFLAGS_CF | RFLAGS_AF, 0x37);         /* aaa */
+    check_al(0x02ff, 0, 0x0405, RFLAGS_CF | RFLAGS_AF, 0x37);         /* the addition carries into AH */
     check_al(0x0305, RFLAGS_AF, 0x010f, RFLAGS_CF | RFLAGS_AF, 0x3f); /* aas */
-    check_al(0x0005, RFLAGS_CF, 0x00ff, RFLAGS_CF, 0xd6); /* salc */
+    check_al(0x0005, RFLAGS_CF, 0x00ff, RFLAGS_CF, 0xd6);             /* salc */
     cpu.gpr[RAX] = 0x003f;
     assert_true(RUN(0xd4, 0x0a));
     assert_int_equal(cpu.gpr[RAX], 0x0603);
@@ -641,21 +680,14 @@ static void test_masked_stores(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_msr_values),
-        cmocka_unit_test(test_msr_efer),
-        cmocka_unit_test(test_time),
-        cmocka_unit_test(test_port_rights),
-        cmocka_unit_test(test_port_strings),
-        cmocka_unit_test(test_xsave_is_native),
-        cmocka_unit_test(test_xrstor_is_native),
-        cmocka_unit_test(test_xsave_faults),
-        cmocka_unit_test(test_fxsave_and_environment),
-        cmocka_unit_test(test_fpu_unavailable),
-        cmocka_unit_test(test_gather_vex),
-        cmocka_unit_test(test_gather_evex),
-        cmocka_unit_test(test_decimal),
-        cmocka_unit_test(test_stack_frames),
-        cmocka_unit_test(test_masked_stores),
+        cmocka_unit_test(test_msr_values),      cmocka_unit_test(test_cpuid),
+        cmocka_unit_test(test_msr_efer),        cmocka_unit_test(test_time),
+        cmocka_unit_test(test_port_rights),     cmocka_unit_test(test_port_strings),
+        cmocka_unit_test(test_xsave_is_native), cmocka_unit_test(test_xrstor_is_native),
+        cmocka_unit_test(test_xsave_faults),    cmocka_unit_test(test_fxsave_and_environment),
+        cmocka_unit_test(test_fpu_unavailable), cmocka_unit_test(test_gather_vex),
+        cmocka_unit_test(test_gather_evex),     cmocka_unit_test(test_decimal),
+        cmocka_unit_test(test_stack_frames),    cmocka_unit_test(test_masked_stores),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

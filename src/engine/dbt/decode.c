@@ -461,6 +461,21 @@ static bool sys_claims(const struct op *op, unsigned index)
     }
 }
 
+/* What has a helper for the general case, but is short enough to be done in place at CPL 0. */
+static enum op_kind inline_kind(const struct translator *t, const struct op *op)
+{
+    if (t->mode & (MODE_USER | MODE_RING12 | MODE_REAL | MODE_STEP))
+        return OP_HELPER;
+    switch (op->z.mnemonic) {
+    case ZYDIS_MNEMONIC_CLI:
+        return OP_CLI;
+    case ZYDIS_MNEMONIC_STI:
+        return OP_STI;
+    default:
+        return OP_HELPER;
+    }
+}
+
 static void choose(struct translator *t, struct op *op)
 {
     const ZydisDecodedInstruction *z = &op->z;
@@ -483,7 +498,7 @@ static void choose(struct translator *t, struct op *op)
         op->helper_ends = t->helpers[index - 1].ends_block;
     }
     if (op->helper)
-        op->kind = OP_HELPER;
+        op->kind = inline_kind(t, op);
     else if (op->kind == OP_COPY && op->memory && op->memory_size == 0 && (op->reads_memory || op->writes_memory))
         op->kind = OP_UNDEFINED;
 }
@@ -530,7 +545,7 @@ bool decode_op(struct translator *t, struct op *op, const uint8_t *bytes, unsign
         op->flags_read = LIVE_FLAGS;
         op->flags_killed = 0;
         op->flags_touched = LIVE_FLAGS;
-    } else if (op->kind == OP_NOP) {
+    } else if (op->kind == OP_NOP || op->kind == OP_CLI || op->kind == OP_STI) {
         op->flags_read = op->flags_killed = op->flags_touched = 0;
     }
     return true;

@@ -51,6 +51,9 @@ enum status signal_install(void) MUST_CHECK;
 /* Translate the code at c->rip; takes the lock. Raises on a fetch fault. (find.c) */
 struct block *block_find(struct dbt_vcpu *c);
 
+/* The block if it is there and its page is known to be mapped as it was; else NULL. Raises nothing. */
+struct block *block_find_quick(struct dbt_vcpu *c);
+
 /* Guest memory changed: forget translated code of it. Vector state need not be saved. */
 void code_written(struct dbt_vcpu *c, uint64_t physical, uint64_t size);
 

@@ -122,6 +122,25 @@ static bool others_write(const struct dbt_vcpu *c, uint64_t page)
     return dbt->cpu_count > 16 || (__atomic_load_n(&dbt->writers[page], __ATOMIC_SEQ_CST) & ~mine) != 0;
 }
 
+struct block *block_find_quick(struct dbt_vcpu *c)
+{
+    struct dbt_engine *dbt = c->dbt;
+    uint64_t linear = code64(c) ? c->rip : (uint32_t)(c->segment[SEG_CS].base + c->rip);
+    uint32_t id = c->itlb[c->mode & MODE_USER ? 1 : 0][(linear >> PAGE_SHIFT) & (ITLB_ENTRIES - 1)];
+    const struct page_view *view = &dbt->cache.views[id];
+    struct block *block;
+
+    if (!id || view->linear != (linear & ~(uint64_t)(PAGE_SIZE - 1)) || (!code64(c) && c->rip > c->segment[SEG_CS].limit))
+        return NULL;
+    lock_acquire(&dbt->lock);
+    block = cache_find(&dbt->cache, c->rip, code_base(c), view->physical | (linear & (PAGE_SIZE - 1)), c->mode);
+    lock_release(&dbt->lock);
+    if (!block || block->page_id[1])
+        return NULL;
+    remember_target(c, block);
+    return block;
+}
+
 /* With the lock, and exclusively where that is needed: make the block. Raises nothing. NULL: needs the second page. */
 static struct block *make(struct dbt_vcpu *c, const struct fetch *first, const struct fetch *second)
 {

@@ -78,12 +78,18 @@ void mode_update(struct dbt_vcpu *c)
 
     if (user)
         mode |= MODE_USER;
-    else if ((c->cr4 & CR4_SMAP) && (c->sys_flags & RFLAGS_AC))
+    else if (c->cpl)
+        mode |= MODE_RING12;
+    if (!user && (c->cr4 & CR4_SMAP) && (c->sys_flags & RFLAGS_AC))
         mode |= MODE_AC;
     if ((c->sys_flags & RFLAGS_TF) || c->interrupt_shadow || (c->dr[7] & 0xff))
         mode |= MODE_STEP;
     if (user && (c->cr0 & CR0_AM) && (c->sys_flags & RFLAGS_AC))
         mode |= MODE_ALIGN;
+    if (user && c->user_returns_stale) {
+        c->user_returns_stale = 0;
+        c->shadow_rsp = c->shadow_base;
+    }
     c->mode = mode;
     c->mmu = user ? MMU_USER : mode & MODE_AC ? MMU_KERNEL_AC : MMU_KERNEL;
     choose_generation(c);
@@ -97,6 +103,7 @@ static void clear_words(void *at, uint64_t words)
 void forget_targets(struct dbt_vcpu *c, bool all)
 {
     bool supervisor = all || c->itlb_local;
+    c->dbg[supervisor ? 6 : 7]++;
 
     for (unsigned i = 0; i < ARRAY_LENGTH(c->remembered); i++)
         if (supervisor || (c->remembered[i].mode & MODE_USER))
@@ -105,9 +112,12 @@ void forget_targets(struct dbt_vcpu *c, bool all)
         clear_words(c->itlb[user], ITLB_ENTRIES);
         clear_words(c->code_pages[user], sizeof(c->code_pages[user]) / 4);
     }
-    if (supervisor)
+    if (supervisor) {
         c->itlb_local = 0;
-    c->shadow_rsp = c->shadow_base;
+        c->shadow_rsp = c->shadow_base;
+    } else {
+        c->user_returns_stale = 1;
+    }
     choose_generation(c);
 }
 
@@ -385,9 +395,13 @@ static int run_code(struct dbt_vcpu *c)
 
     c->exit_chain = 0;
     c->exit_wanted = 0;
-    reason = thunk_protect(c, find_block, &block);
-    if (reason != EXIT_NONE)
-        return reason;
+    if (!(c->dr[7] & 0xff))
+        block = block_find_quick(c);
+    if (!block) {
+        reason = thunk_protect(c, find_block, &block);
+        if (reason != EXIT_NONE)
+            return reason;
+    }
     if (number)
         link_exit(c, number, flushes, block);
     reason = thunk_enter(c, entry_of(c, block));
@@ -406,7 +420,9 @@ static bool run_once(struct dbt_vcpu *c)
 
     if (stepping)
         step = step_begin(c);
-    if (run_code(c) == EXIT_RAISE)
+    int why = run_code(c);
+    c->dbg[why]++;
+    if (why == EXIT_RAISE)
         return deliver_exception(c);
     return !stepping || step_end(c, step);
 }

@@ -34,7 +34,7 @@ enum mmu_index { MMU_USER, MMU_KERNEL, MMU_KERNEL_AC, MMU_COUNT };
 
 enum mmu_access { MMU_READ, MMU_WRITE, MMU_FETCH };
 
-enum { TLB_ENTRIES = 4096, TLB_LOG = 512, ITLB_ENTRIES = 256, JUMP_CACHE = 2048, BOUNCE_SIZE = 192 };
+enum { TLB_ENTRIES = 4096, TLB_LOG = 512, ITLB_ENTRIES = 2048, JUMP_CACHE = 4096, BOUNCE_SIZE = 192 };
 
 /*
  * One translation. A hit is (address ^ tag) <= 4096 - size; what the XOR leaves is the offset into the
@@ -70,6 +70,7 @@ enum mode {
     MODE_NO_SSE = 1 << 10,   /* CR4.OSFXSR clear or CR0.EM */
     MODE_NO_AVX = 1 << 11,   /* CR4.OSXSAVE clear or XCR0 lacks AVX */
     MODE_NO_AVX512 = 1 << 12,
+    MODE_RING12 = 1 << 13,   /* CPL 1 or 2: a supervisor to paging, but not privileged */
 };
 
 struct dbt_vcpu {
@@ -132,6 +133,7 @@ struct dbt_vcpu {
     uint32_t tlb_logged[MMU_COUNT]; /* entries in the log; > TLB_LOG: overflowed */
     uint16_t tlb_log[MMU_COUNT][TLB_LOG];
     uint32_t itlb[2][ITLB_ENTRIES]; /* [0] supervisor, [1] user: id of the code page mapped there; 0 none */
+    uint8_t user_returns_stale;   /* return addresses of user code are of another address space: drop them on the way there */
     uint8_t itlb_local;           /* supervisor entries include pages that are not global */
     uint64_t code_pages[2][16];   /* Bloom filters (supervisor, user) of linear pages that jump cache and return stack may know */
     uint64_t large_pages;         /* and of GiBs in which a large page was split into TLB entries */
@@ -147,6 +149,7 @@ struct dbt_vcpu {
     _Alignas(64) uint8_t xsave[CPU_XSAVE_SIZE]; /* vector state while vector_live is 0 */
     _Alignas(64) struct tlb_entry tlb[MMU_COUNT][TLB_ENTRIES];
 
+    uint64_t dbg[8];
     uint64_t stat_fills, stat_exceptions, stat_interrupts, stat_exits, stat_translations;
 };
 

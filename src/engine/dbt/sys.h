@@ -143,9 +143,9 @@ static inline uint64_t address_mask(unsigned address_size)
 struct stack {
     struct segment_state ss;
     uint64_t pointer;
-    uint64_t mask;      /* 16, 32 or 64 ones: the width of the stack pointer */
-    uint8_t mmu;        /* enum mmu_index */
-    uint16_t error;     /* error code of its #SS */
+    uint64_t mask;  /* 16, 32 or 64 ones: the width of the stack pointer */
+    uint8_t mmu;    /* enum mmu_index */
+    uint16_t error; /* error code of its #SS */
 };
 
 /* The current stack. */
@@ -192,6 +192,8 @@ struct segment_state segment_fetch_return_stack(struct dbt_vcpu *c, uint16_t sel
 /* The segment that a null SS is in 64-bit mode. */
 struct segment_state segment_null_stack(unsigned cpl);
 struct segment_state segment_null(uint16_t selector);
+/* Load a null selector. FS and GS keep their bases on AMD's processors without NullSelectClearsBase. */
+void segment_set_null(struct dbt_vcpu *c, enum segment which, uint16_t selector);
 /* A flat code or data segment, as SYSCALL and SYSENTER make them. */
 struct segment_state segment_flat(uint16_t selector, unsigned type, unsigned dpl, unsigned attributes);
 
@@ -216,12 +218,12 @@ void segment_load(struct dbt_vcpu *c, enum segment which, uint16_t selector);
 
 struct event {
     unsigned vector;
-    bool software;      /* INT n, INT3, INTO: the gate's DPL counts */
+    bool software; /* INT n, INT3, INTO: the gate's DPL counts */
     bool has_error;
     uint8_t ext;
     uint32_t error;
     uint64_t return_rip;
-    uint64_t flags;     /* to be pushed */
+    uint64_t flags; /* to be pushed */
 };
 void event_deliver(struct dbt_vcpu *c, const struct event *event);
 
@@ -272,37 +274,12 @@ bool mtrr_read(const struct dbt_vcpu *c, uint32_t msr, uint64_t *value);
 bool mtrr_write(struct dbt_vcpu *c, uint32_t msr, uint64_t value);
 bool pat_valid(uint64_t value);
 
-/* ---- sys_xstate.c: the register image in c->xsave ---- */
-
-/* Offset and size of a state component in c->xsave and in a standard-format area. Size 0: not there. */
-struct xstate_component {
-    uint32_t offset, size;
-    bool aligned; /* in the compacted format */
-};
-enum { XSTATE_X87, XSTATE_SSE, XSTATE_AVX, XSTATE_OPMASK = 5, XSTATE_ZMM_HI256, XSTATE_HI16_ZMM, XSTATE_COUNT };
-struct xstate_layout {
-    struct xstate_component component[XSTATE_COUNT];
-};
-/* From the CPUID table (the host has the same layout); x87 is not in it, its registers are no block. */
-void xstate_layout_get(const struct dbt_vcpu *c, struct xstate_layout *layout);
-/* XSTATE_BV of the image. */
-uint64_t xstate_in_use(const struct dbt_vcpu *c);
-/* Put the components into their initial configuration, and give those that are in it explicit contents. */
-void xstate_reset(struct dbt_vcpu *c, uint64_t components);
-void xstate_materialise(struct dbt_vcpu *c, uint64_t components);
-/* Bits that MXCSR may have. */
-uint32_t xstate_mxcsr_mask(const struct dbt_vcpu *c);
-/* #UD and #NM for the instruction classes. */
-void require_xsave(struct dbt_vcpu *c);
-void require_x87(struct dbt_vcpu *c);
-
-enum { XSAVE_FCW = 0, XSAVE_FSW = 2, XSAVE_FTW = 4, XSAVE_FOP = 6, XSAVE_FIP = 8, XSAVE_FDP = 16, XSAVE_MXCSR = 24,
-       XSAVE_MXCSR_MASK = 28, XSAVE_ST = 32, XSAVE_XMM = 160, XSAVE_LEGACY = 512, XSAVE_BV = 512,
-       XSAVE_COMP_BV = 520, XSAVE_EXTENDED = 576 };
+/* ---- sys_xstate.c (sys_xstate.h has the rest) ---- */
 
 /*
  * What the translator calls for an x87, MMX, SSE or AVX instruction in a block whose mode says that they
- * are not available (MODE_NM, MODE_NO_SSE, MODE_NO_AVX, MODE_NO_AVX512): raises #UD or #NM.
+ * are not available (MODE_NM, MODE_NO_SSE, MODE_NO_AVX, MODE_NO_AVX512): raises #UD or #NM. Only FWAIT may
+ * be available all the same, and is then carried out.
  */
 helper_fn fpu_unavailable;
 

@@ -1,8 +1,13 @@
 /* Fast system calls, hypercalls and HLT (AMD APM volume 3, SYSCALL; Intel SDM volume 2, SYSENTER). */
 #include "engine/dbt/sys.h"
 
-enum { KVM_FEATURE_LEAF = 0x40000001, KVM_FEATURE_PV_SEND_IPI = 11, KVM_HC_VAPIC_POLL_IRQ = 1,
-       KVM_HC_SEND_IPI = 10, X2APIC_ICR = 0x830 };
+enum {
+    KVM_FEATURE_LEAF = 0x40000001,
+    KVM_FEATURE_PV_SEND_IPI = 11,
+    KVM_HC_VAPIC_POLL_IRQ = 1,
+    KVM_HC_SEND_IPI = 10,
+    X2APIC_ICR = 0x830
+};
 
 /* Hypercall errors (Linux include/uapi/linux/kvm_para.h). */
 enum { KVM_EPERM = 1, KVM_ENOSYS = 1000 };
@@ -10,8 +15,8 @@ enum { KVM_EPERM = 1, KVM_ENOSYS = 1000 };
 /* CS, SS and the privilege level, flat, as the fast calls set them without looking at a table. */
 static void fast_transfer(struct dbt_vcpu *c, uint16_t cs, uint16_t ss, unsigned cpl, bool to_64)
 {
-    c->segment[SEG_CS] = segment_flat(cs, TYPE_CODE | TYPE_READABLE | TYPE_ACCESSED, cpl,
-                                      to_64 ? SEGMENT_L : SEGMENT_DB);
+    c->segment[SEG_CS] =
+        segment_flat(cs, TYPE_CODE | TYPE_READABLE | TYPE_ACCESSED, cpl, to_64 ? SEGMENT_L : SEGMENT_DB);
     c->segment[SEG_SS] = segment_flat(ss, TYPE_WRITABLE | TYPE_ACCESSED, cpl, SEGMENT_DB);
     c->cpl = (uint8_t)cpl;
 }

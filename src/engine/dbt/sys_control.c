@@ -2,6 +2,7 @@
  * Control registers and what goes with them (Intel SDM volume 3, sections 2.5, 2.6 and 4.10.4; volume 2, MOV).
  */
 #include "engine/dbt/sys.h"
+#include "engine/dbt/sys_xstate.h"
 
 #define CR0_STORED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 
@@ -71,9 +72,9 @@ static uint64_t cr4_valid(const struct dbt_vcpu *c)
         uint8_t reg, bit;
         uint64_t flags;
     } features[] = {
-        {1, 3, 1, CR4_VME | CR4_PVI}, {1, 3, 3, CR4_PSE},     {1, 3, 6, CR4_PAE},    {1, 3, 13, CR4_PGE},
-        {1, 3, 24, CR4_OSFXSR},       {1, 2, 17, CR4_PCIDE},  {1, 2, 26, CR4_OSXSAVE}, {7, 2, 2, CR4_UMIP},
-        {7, 1, 0, CR4_FSGSBASE},      {7, 1, 7, CR4_SMEP},    {7, 1, 20, CR4_SMAP},
+        {1, 3, 1, CR4_VME | CR4_PVI}, {1, 3, 3, CR4_PSE},    {1, 3, 6, CR4_PAE},      {1, 3, 13, CR4_PGE},
+        {1, 3, 24, CR4_OSFXSR},       {1, 2, 17, CR4_PCIDE}, {1, 2, 26, CR4_OSXSAVE}, {7, 2, 2, CR4_UMIP},
+        {7, 1, 0, CR4_FSGSBASE},      {7, 1, 7, CR4_SMEP},   {7, 1, 20, CR4_SMAP},
     };
     uint64_t valid = CR4_TSD | CR4_DE | CR4_MCE | CR4_PCE | CR4_OSXMMEXCPT;
 
@@ -120,11 +121,21 @@ static void control_read(struct dbt_vcpu *c, const struct insn *insn)
     uint64_t value = 0;
 
     switch (insn->reg) {
-    case 0: value = c->cr0; break;
-    case 2: value = c->cr2; break;
-    case 3: value = c->cr3; break;
-    case 4: value = c->cr4; break;
-    case 8: value = get_cr8(c); break;
+    case 0:
+        value = c->cr0;
+        break;
+    case 2:
+        value = c->cr2;
+        break;
+    case 3:
+        value = c->cr3;
+        break;
+    case 4:
+        value = c->cr4;
+        break;
+    case 8:
+        value = get_cr8(c);
+        break;
     }
     reg_set(c, insn->rm, code64(c) ? 8 : 4, false, value);
 }
@@ -134,11 +145,21 @@ static void control_write(struct dbt_vcpu *c, const struct insn *insn)
     uint64_t value = reg_get(c, insn->rm, code64(c) ? 8 : 4, false);
 
     switch (insn->reg) {
-    case 0: set_cr0(c, value); break;
-    case 2: c->cr2 = value; break;
-    case 3: set_cr3(c, value); break;
-    case 4: set_cr4(c, value); break;
-    case 8: set_cr8(c, value); break;
+    case 0:
+        set_cr0(c, value);
+        break;
+    case 2:
+        c->cr2 = value;
+        break;
+    case 3:
+        set_cr3(c, value);
+        break;
+    case 4:
+        set_cr4(c, value);
+        break;
+    case 8:
+        set_cr8(c, value);
+        break;
     }
 }
 

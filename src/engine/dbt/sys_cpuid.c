@@ -1,6 +1,8 @@
 /* The CPUID instruction, and what the other system instructions ask of the CPUID table. */
 #include "engine/dbt/sys.h"
 
+#include "x86/msr.h"
+
 enum { VENDOR_EBX_AMD = 0x68747541 /* "Auth" */, VENDOR_EBX_HYGON = 0x6f677948 /* "Hygo" */ };
 
 struct cpuid_result sys_cpuid(const struct dbt_vcpu *c, uint32_t leaf, uint32_t subleaf)
@@ -38,13 +40,24 @@ unsigned sys_physical_bits(const struct dbt_vcpu *c)
     return width >= 32 && width <= 52 ? width : 36;
 }
 
+/* While the local APIC is switched off in IA32_APIC_BASE, CPUID does not show one. */
+static void hide_apic(struct dbt_vcpu *c, struct cpuid_result *result)
+{
+    uint64_t base = APIC_BASE_EN;
+
+    if (c->vcpu.apic_ops->read_msr(c->vcpu.apic, MSR_IA32_APIC_BASE, &base) && !(base & APIC_BASE_EN))
+        result->edx &= ~BIT(9);
+}
+
 void op_cpuid(struct dbt_vcpu *c, const struct insn *insn)
 {
+    uint32_t leaf = (uint32_t)c->gpr[GPR_RAX];
     struct cpuid_result result;
 
     vector_save(c);
-    result = cpuid_query(&c->vcpu.machine->cpuid, (uint32_t)c->gpr[GPR_RAX], (uint32_t)c->gpr[GPR_RCX],
-                         c->vcpu.index, c->cr4, c->xcr0);
+    result = cpuid_query(&c->vcpu.machine->cpuid, leaf, (uint32_t)c->gpr[GPR_RCX], c->vcpu.index, c->cr4, c->xcr0);
+    if (leaf == 1 || (leaf == 0x80000001 && sys_vendor_amd(c)))
+        hide_apic(c, &result);
     c->gpr[GPR_RAX] = result.eax;
     c->gpr[GPR_RBX] = result.ebx;
     c->gpr[GPR_RCX] = result.ecx;

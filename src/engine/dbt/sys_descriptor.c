@@ -121,6 +121,15 @@ struct segment_state segment_null(uint16_t selector)
     return segment;
 }
 
+void segment_set_null(struct dbt_vcpu *c, enum segment which, uint16_t selector)
+{
+    uint64_t base = c->segment[which].base;
+
+    c->segment[which] = segment_null(selector);
+    if (which >= SEG_FS && sys_vendor_amd(c) && !sys_feature(c, 0x80000021, 0, 0, 6))
+        c->segment[which].base = base;
+}
+
 struct segment_state segment_null_stack(unsigned cpl)
 {
     struct segment_state segment = {
@@ -136,8 +145,7 @@ struct segment_state segment_flat(uint16_t selector, unsigned type, unsigned dpl
     struct segment_state segment = {
         .limit = UINT32_MAX,
         .selector = selector,
-        .attributes =
-            (uint16_t)(type | SEGMENT_S | SEGMENT_P | SEGMENT_G | dpl << SEGMENT_DPL_SHIFT | attributes),
+        .attributes = (uint16_t)(type | SEGMENT_S | SEGMENT_P | SEGMENT_G | dpl << SEGMENT_DPL_SHIFT | attributes),
     };
 
     return segment;
@@ -229,6 +237,6 @@ void segment_drop_inner(struct dbt_vcpu *c)
         if (segment->attributes & SEGMENT_UNUSABLE)
             continue;
         if (!segment_is_conforming(segment) && segment_dpl(segment) < c->cpl)
-            *segment = segment_null(0);
+            segment_set_null(c, data[i], 0);
     }
 }

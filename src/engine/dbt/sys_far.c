@@ -8,19 +8,20 @@
 struct far_pointer {
     uint64_t offset;
     uint16_t selector;
-    unsigned size; /* operand size in bytes */
+    unsigned size; /* operand size in bytes: of what a call pushes */
 };
 
 static struct far_pointer far_operand(struct dbt_vcpu *c, const struct insn *insn)
 {
-    /* AMD's processors know no far pointer with a 64-bit offset. */
-    struct far_pointer to = {.size = insn->operand_size == 8 && sys_vendor_amd(c) ? 4 : insn->operand_size};
+    struct far_pointer to = {.size = insn->operand_size};
+    /* AMD's processors know no pointer with a 64-bit offset; REX.W makes them push 64 bits all the same. */
+    unsigned size = insn->operand_size == 8 && sys_vendor_amd(c) ? 4 : insn->operand_size;
     uint64_t linear;
 
     if (insn->has_memory) {
-        linear = insn_linear(c, insn, to.size + 2, MMU_READ);
-        to.offset = mmu_read(c, linear, to.size);
-        to.selector = (uint16_t)mmu_read(c, linear + to.size, 2);
+        linear = insn_linear(c, insn, size + 2, MMU_READ);
+        to.offset = mmu_read(c, linear, size);
+        to.selector = (uint16_t)mmu_read(c, linear + size, 2);
     } else {
         to.offset = insn->immediate & address_mask(to.size);
         to.selector = (uint16_t)insn->immediate2;
@@ -104,8 +105,7 @@ static unsigned gate_fetch_code(struct dbt_vcpu *c, struct descriptor *gate, boo
 }
 
 /* Old SS:RSP and, outside long mode, the parameters go to the stack of the inner level. */
-static void gate_switch_stack(struct dbt_vcpu *c, unsigned cpl, unsigned size, unsigned parameters,
-                              struct stack *stack)
+static void gate_switch_stack(struct dbt_vcpu *c, unsigned cpl, unsigned size, unsigned parameters, struct stack *stack)
 {
     struct stack old;
 
@@ -149,8 +149,7 @@ static void far_transfer_gate(struct dbt_vcpu *c, const struct insn *insn, struc
     c->rip = offset;
 }
 
-static void far_transfer_protected(struct dbt_vcpu *c, const struct insn *insn, const struct far_pointer *to,
-                                   bool call)
+static void far_transfer_protected(struct dbt_vcpu *c, const struct insn *insn, const struct far_pointer *to, bool call)
 {
     unsigned gates = BIT(SYSTEM_CALL), tasks = BIT(SYSTEM_TASK) | BIT(SYSTEM_TSS_16) | BIT(SYSTEM_TSS), type;
     struct descriptor d;

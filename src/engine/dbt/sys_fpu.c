@@ -3,9 +3,19 @@
  * between guest memory and c->xsave. Instruction and data pointers are stored as zero (sys_xsave.c says why).
  */
 #include "engine/dbt/sys.h"
+#include "engine/dbt/sys_xstate.h"
 
-enum { FSW_ES = 0x80, FSW_B = 0x8000, FSW_TOP_SHIFT = 11, FCW_MASKS = 0x3f, REGISTER_BYTES = 10,
-       TAG_VALID = 0, TAG_ZERO = 1, TAG_SPECIAL = 2, TAG_EMPTY = 3 };
+enum {
+    FSW_ES = 0x80,
+    FSW_B = 0x8000,
+    FSW_TOP_SHIFT = 11,
+    FCW_MASKS = 0x3f,
+    REGISTER_BYTES = 10,
+    TAG_VALID = 0,
+    TAG_ZERO = 1,
+    TAG_SPECIAL = 2,
+    TAG_EMPTY = 3
+};
 
 static void require_fxsave(struct dbt_vcpu *c)
 {
@@ -168,22 +178,13 @@ void op_fnstenv(struct dbt_vcpu *c, const struct insn *insn)
     insn_done(c, insn);
 }
 
-/* FLDENV and FRSTOR wait: a pending unmasked exception comes first. */
-static void require_no_pending(struct dbt_vcpu *c)
-{
-    require_x87(c);
-    vector_save(c);
-    xstate_materialise(c, XCR0_X87);
-    if ((load_le(c->xsave + XSAVE_FSW, 2) & FSW_ES) && (c->cr0 & CR0_NE))
-        raise_fault(c, VECTOR_MF, -1);
-}
-
 void op_fldenv(struct dbt_vcpu *c, const struct insn *insn)
 {
     unsigned size = environment_size(insn);
     uint8_t image[28];
 
-    require_no_pending(c);
+    require_x87(c);
+    require_no_x87_pending(c); /* unlike the FN forms, these wait */
     mmu_read_block(c, insn_linear(c, insn, size, MMU_READ), image, size);
     environment_take(c, insn, image);
     insn_done(c, insn);
@@ -212,7 +213,8 @@ void op_frstor(struct dbt_vcpu *c, const struct insn *insn)
     unsigned head = environment_size(insn), size = head + 8 * REGISTER_BYTES;
     uint8_t image[28 + 8 * REGISTER_BYTES];
 
-    require_no_pending(c);
+    require_x87(c);
+    require_no_x87_pending(c);
     mmu_read_block(c, insn_linear(c, insn, size, MMU_READ), image, size);
     environment_take(c, insn, image);
     for (unsigned i = 0; i < 8 * REGISTER_BYTES; i++)

@@ -6,15 +6,16 @@
  * They work on the register image (sys_xstate.c), one element at a time.
  */
 #include "engine/dbt/sys.h"
+#include "engine/dbt/sys_xstate.h"
 
 enum { VECTOR_BYTES = 64 };
 
 struct gather {
     struct xstate_layout layout;
-    unsigned data, index;    /* vector registers */
-    unsigned mask;           /* a vector register with VEX, an opmask with EVEX */
+    unsigned data, index; /* vector registers */
+    unsigned mask;        /* a vector register with VEX, an opmask with EVEX */
     unsigned elements;
-    unsigned data_size;      /* bytes of an element, of an index */
+    unsigned data_size; /* bytes of an element, of an index */
     unsigned index_size;
     bool evex;
 };

@@ -3,6 +3,7 @@
  * an implicit memory operand.
  */
 #include "engine/dbt/sys.h"
+#include "engine/dbt/sys_xstate.h"
 
 static void flags_set(struct dbt_vcpu *c, uint64_t flags, bool value)
 {
@@ -172,7 +173,7 @@ void op_xlat(struct dbt_vcpu *c, const struct insn *insn)
     insn_done(c, insn);
 }
 
-/* The bytes of data whose mask has bit 7, at [rDI]. Every selected byte is known to be writable before one is written. */
+/* The bytes of data whose mask has bit 7, to [rDI]. Every one of them is known to be writable before one is written. */
 static void masked_store(struct dbt_vcpu *c, const struct insn *insn, const uint8_t *data, const uint8_t *mask,
                          unsigned size)
 {
@@ -209,15 +210,12 @@ void op_maskmovdqu(struct dbt_vcpu *c, const struct insn *insn)
  */
 void op_maskmovq(struct dbt_vcpu *c, const struct insn *insn)
 {
-    enum { FSW_ES = 0x80, FSW_TOP = 0x3800 };
+    enum { FSW_TOP = 0x3800 };
     uint8_t registers[8 * 16];
     unsigned status;
 
-    vector_save(c);
-    xstate_materialise(c, XCR0_X87);
+    require_no_x87_pending(c);
     status = (unsigned)load_le(c->xsave + XSAVE_FSW, 2);
-    if ((status & FSW_ES) && (c->cr0 & CR0_NE))
-        raise_fault(c, VECTOR_MF, -1);
     for (unsigned i = 0; i < sizeof(registers); i++)
         registers[i] = c->xsave[XSAVE_ST + ((i - 16 * ((status & FSW_TOP) >> 11)) & 127)];
     masked_store(c, insn, registers + 16 * (insn->reg & 7), registers + 16 * (insn->rm & 7), 8);

@@ -19,7 +19,10 @@ struct msr_plain {
     uint8_t rule;
 };
 
-#define PLAIN(number, member, rule) {number, offsetof(struct dbt_vcpu, member), rule}
+#define PLAIN(number, member, rule)                                                                                    \
+    {                                                                                                                  \
+        number, offsetof(struct dbt_vcpu, member), rule                                                                \
+    }
 
 static const struct msr_plain plain_msrs[] = {
     PLAIN(MSR_FS_BASE, segment[SEG_FS].base, MSR_CANONICAL),
@@ -37,7 +40,7 @@ static const struct msr_plain plain_msrs[] = {
     PLAIN(MSR_IA32_MISC_ENABLE, misc_enable, MSR_LOW_32),
 };
 
-/* Registers without effect: what they read as, and which bits a write may have; it is forgotten. */
+/* Registers without effect: what they read as, and which bits a write may have, which is forgotten; 0: read-only. */
 enum msr_vendor { ANY_VENDOR, INTEL_ONLY, AMD_ONLY };
 
 struct msr_constant {
@@ -56,8 +59,8 @@ static const struct msr_constant constant_msrs[] = {
     {MSR_PLATFORM_INFO, MSR_PLATFORM_INFO, ANY_VENDOR, 0, 0},
     {MSR_IA32_MTRRCAP, MSR_IA32_MTRRCAP, ANY_VENDOR, MTRRCAP_VALUE, 0},
     {MSR_BBL_CR_CTL3, MSR_BBL_CR_CTL3, INTEL_ONLY, 0xbe702111, UINT64_MAX},
-    {MSR_MISC_FEATURES_ENABLES, MSR_MISC_FEATURES_ENABLES, ANY_VENDOR, 0, 0},
-    {MSR_IA32_MCG_CAP, MSR_IA32_MCG_CAP, ANY_VENDOR, 0, 0}, /* no banks */
+    {MSR_MISC_FEATURES_ENABLES, MSR_MISC_FEATURES_ENABLES, ANY_VENDOR, 0, 2}, /* RING3MWAIT */
+    {MSR_IA32_MCG_CAP, MSR_IA32_MCG_CAP, ANY_VENDOR, 0, 0},                   /* no banks */
     {MSR_IA32_MCG_STATUS, MSR_IA32_MCG_STATUS, ANY_VENDOR, 0, 7},
     {MSR_IA32_PERFEVTSEL0, MSR_IA32_PERFEVTSEL0 + 1, INTEL_ONLY, 0, UINT64_MAX},
     {MSR_IA32_PERF_STATUS, MSR_IA32_PERF_STATUS, ANY_VENDOR, 0, 0},
@@ -117,10 +120,14 @@ static uint64_t *plain_find(struct dbt_vcpu *c, uint32_t msr, uint8_t *rule)
 static bool plain_valid(uint8_t rule, uint64_t value)
 {
     switch (rule) {
-    case MSR_CANONICAL: return canonical(value);
-    case MSR_LOW_32: return value >> 32 == 0;
-    case MSR_PAT_TYPES: return pat_valid(value);
-    default: return true;
+    case MSR_CANONICAL:
+        return canonical(value);
+    case MSR_LOW_32:
+        return value >> 32 == 0;
+    case MSR_PAT_TYPES:
+        return pat_valid(value);
+    default:
+        return true;
     }
 }
 
@@ -149,8 +156,9 @@ static uint64_t efer_valid(const struct dbt_vcpu *c)
         uint8_t reg, bit;
         uint64_t flags;
     } features[] = {
-        {0x80000001, 3, 11, EFER_SCE},   {0x80000001, 3, 29, EFER_LME | EFER_LMA}, {0x80000001, 3, 20, EFER_NXE},
-        {0x80000001, 3, 25, EFER_FFXSR}, {0x80000001, 2, 17, EFER_TCE},            {0x80000021, 0, 8, BIT64(21)},
+        {0x80000001, 3, 11, EFER_SCE}, {0x80000001, 3, 29, EFER_LME | EFER_LMA},
+        {0x80000001, 3, 20, EFER_NXE}, {0x80000001, 3, 25, EFER_FFXSR},
+        {0x80000001, 2, 17, EFER_TCE}, {0x80000021, 0, 8, BIT64(21)},
     };
     uint64_t valid = 0;
 
@@ -187,39 +195,62 @@ static bool kvm_clock_served(const struct dbt_vcpu *c, uint32_t msr)
 static bool special_read(struct dbt_vcpu *c, uint32_t msr, uint64_t *value)
 {
     switch (msr) {
-    case MSR_IA32_TSC: *value = sys_tsc(c); return true;
-    case MSR_IA32_TSC_ADJUST: *value = c->tsc_adjust; return true;
-    case MSR_IA32_EFER: *value = c->efer; return true;
-    case MSR_IA32_SPEC_CTRL: *value = c->spec_ctrl; return has_spec_ctrl(c);
+    case MSR_IA32_TSC:
+        *value = sys_tsc(c);
+        return true;
+    case MSR_IA32_TSC_ADJUST:
+        *value = c->tsc_adjust;
+        return true;
+    case MSR_IA32_EFER:
+        *value = c->efer;
+        return true;
+    case MSR_IA32_SPEC_CTRL:
+        *value = c->spec_ctrl;
+        return has_spec_ctrl(c);
     case MSR_IA32_ARCH_CAPABILITIES:
         *value = ARCH_CAPABILITIES_VALUE;
         return sys_feature(c, 7, 0, 3, 29);
     case MSR_KVM_SYSTEM_TIME:
-    case MSR_KVM_SYSTEM_TIME_NEW: *value = c->kvm_system_time; return kvm_clock_served(c, msr);
+    case MSR_KVM_SYSTEM_TIME_NEW:
+        *value = c->kvm_system_time;
+        return kvm_clock_served(c, msr);
     case MSR_KVM_WALL_CLOCK:
-    case MSR_KVM_WALL_CLOCK_NEW: *value = c->kvm_wall_clock; return kvm_clock_served(c, msr);
-    default: return false;
+    case MSR_KVM_WALL_CLOCK_NEW:
+        *value = c->kvm_wall_clock;
+        return kvm_clock_served(c, msr);
+    default:
+        return false;
     }
 }
 
 static bool special_write(struct dbt_vcpu *c, uint32_t msr, uint64_t value)
 {
     switch (msr) {
-    case MSR_IA32_TSC: sys_tsc_set(c, value); return true;
-    case MSR_IA32_TSC_ADJUST: sys_tsc_adjust_set(c, value); return true;
-    case MSR_IA32_EFER: return efer_write(c, value);
+    case MSR_IA32_TSC:
+        sys_tsc_set(c, value);
+        return true;
+    case MSR_IA32_TSC_ADJUST:
+        sys_tsc_adjust_set(c, value);
+        return true;
+    case MSR_IA32_EFER:
+        return efer_write(c, value);
     case MSR_IA32_SPEC_CTRL:
         if (!has_spec_ctrl(c) || (value & ~0x87ull)) /* IBRS, STIBP, SSBD, PSFD */
             return false;
         c->spec_ctrl = value;
         return true;
-    case MSR_IA32_PRED_CMD: return has_prediction_barrier(c) && !(value & ~1ull);
-    case MSR_IA32_FLUSH_CMD: return sys_feature(c, 7, 0, 3, 28) && !(value & ~1ull);
+    case MSR_IA32_PRED_CMD:
+        return has_prediction_barrier(c) && !(value & ~1ull);
+    case MSR_IA32_FLUSH_CMD:
+        return sys_feature(c, 7, 0, 3, 28) && !(value & ~1ull);
     case MSR_KVM_SYSTEM_TIME:
-    case MSR_KVM_SYSTEM_TIME_NEW: return kvm_clock_served(c, msr) && kvmclock_set_system_time(c, value);
+    case MSR_KVM_SYSTEM_TIME_NEW:
+        return kvm_clock_served(c, msr) && kvmclock_set_system_time(c, value);
     case MSR_KVM_WALL_CLOCK:
-    case MSR_KVM_WALL_CLOCK_NEW: return kvm_clock_served(c, msr) && kvmclock_set_wall_clock(c, value);
-    default: return false;
+    case MSR_KVM_WALL_CLOCK_NEW:
+        return kvm_clock_served(c, msr) && kvmclock_set_wall_clock(c, value);
+    default:
+        return false;
     }
 }
 
@@ -267,7 +298,7 @@ static bool msr_write(struct dbt_vcpu *c, uint32_t msr, uint64_t value)
     if (special_write(c, msr, value) || mtrr_write(c, msr, value))
         return true;
     constant = constant_find(c, msr);
-    return constant && !(value & ~constant->writable);
+    return constant && constant->writable != 0 && !(value & ~constant->writable);
 }
 
 static _Noreturn void msr_refuse(struct dbt_vcpu *c, const char *what, uint32_t msr)

@@ -3,9 +3,12 @@
 
 #include "x86/msr.h"
 
-enum { MEMORY_TYPES = 1 << 0 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6, /* UC, WC, WT, WP, WB */
-       PAT_TYPES = MEMORY_TYPES | 1 << 7,                         /* and UC- */
-       DEF_TYPE_BITS = 0xcff, MASK_VALID = 1 << 11 };
+enum {
+    MEMORY_TYPES = 1 << 0 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6, /* UC, WC, WT, WP, WB */
+    PAT_TYPES = MEMORY_TYPES | 1 << 7,                         /* and UC- */
+    DEF_TYPE_BITS = 0xcff,
+    MASK_VALID = 1 << 11
+};
 
 static bool types_valid(uint64_t value, unsigned allowed)
 {

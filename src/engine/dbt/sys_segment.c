@@ -38,9 +38,8 @@ static void segment_load_data(struct dbt_vcpu *c, enum segment which, uint16_t s
     unsigned rpl = selector & SELECTOR_RPL;
     uint16_t attributes;
 
-    /* A null selector clears the base too, as Intel's processors and AMD's since Zen 3 do. */
     if (selector_null(selector)) {
-        c->segment[which] = segment_null(selector);
+        segment_set_null(c, which, selector);
         return;
     }
     if (!descriptor_fetch(c, selector, &d))

@@ -68,9 +68,20 @@ void op_sidt(struct dbt_vcpu *c, const struct insn *insn)
 }
 
 /* ENDS: the code behind it may run under another mode, address space or interruptibility, or elsewhere. */
-#define GOES_ON(name, function) {ZYDIS_MNEMONIC_##name, function, 0}
-#define ENDS(name, function) {ZYDIS_MNEMONIC_##name, function, 1}
-#define UNDEFINED(name) {ZYDIS_MNEMONIC_##name, op_undefined, 1}
+#define GOES_ON(name, function)                                                                                        \
+    {                                                                                                                  \
+        ZYDIS_MNEMONIC_##name, function, 0                                                                             \
+    }
+#define ENDS(name, function)                                                                                           \
+    {                                                                                                                  \
+        ZYDIS_MNEMONIC_##name, function, 1                                                                             \
+    }
+#define UNDEFINED(name)                                                                                                \
+    {                                                                                                                  \
+        ZYDIS_MNEMONIC_##name, op_undefined, 1                                                                         \
+    }
+
+/* clang-format off */
 
 /*
  * MOV, PUSH, POP stand for the forms with a segment, control or debug register; CALL, JMP, RET for the
@@ -152,6 +163,8 @@ static const struct helper_entry helpers[] = {
     UNDEFINED(AESENCWIDE256KL), UNDEFINED(AESDECWIDE128KL), UNDEFINED(AESDECWIDE256KL),
     UNDEFINED(LLWPCB), UNDEFINED(SLWPCB), UNDEFINED(LWPINS), UNDEFINED(LWPVAL),
 };
+
+/* clang-format on */
 
 const struct helper_entry *sys_helpers(size_t *count)
 {

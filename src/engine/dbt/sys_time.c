@@ -10,8 +10,13 @@
 
 #include "port/clock.h"
 
-enum { KVM_TIMING_LEAF = 0x40000010, SYSTEM_TIME_ENABLE = 1, SYSTEM_TIME_SIZE = 32, WALL_CLOCK_SIZE = 12,
-       TSC_STABLE = 1 };
+enum {
+    KVM_TIMING_LEAF = 0x40000010,
+    SYSTEM_TIME_ENABLE = 1,
+    SYSTEM_TIME_SIZE = 32,
+    WALL_CLOCK_SIZE = 12,
+    TSC_STABLE = 1
+};
 
 /* nanoseconds = ((ticks << shift) * multiplier) >> 32; a negative shift goes right. */
 struct scale {

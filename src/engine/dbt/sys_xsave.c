@@ -7,6 +7,7 @@
  * Outside 64-bit code only the first eight registers of each kind move.
  */
 #include "engine/dbt/sys.h"
+#include "engine/dbt/sys_xstate.h"
 
 enum { HEADER = 64, COMPACTED = 63 };
 

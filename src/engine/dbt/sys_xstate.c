@@ -3,6 +3,7 @@
  * component whose bit in XSTATE_BV is clear is in its initial configuration, whatever its bytes say.
  */
 #include "engine/dbt/sys.h"
+#include "engine/dbt/sys_xstate.h"
 
 enum { MXCSR_MASK_DEFAULT = 0xffbf };
 
@@ -18,8 +19,8 @@ void xstate_layout_get(const struct dbt_vcpu *c, struct xstate_layout *layout)
 
         if (leaf->leaf == 0xd && leaf->subleaf >= XSTATE_AVX && leaf->subleaf < XSTATE_COUNT &&
             range_inside(leaf->result.ebx, leaf->result.eax, CPU_XSAVE_SIZE))
-            layout->component[leaf->subleaf] = (struct xstate_component){
-                leaf->result.ebx, leaf->result.eax, (leaf->result.ecx & BIT(1)) != 0};
+            layout->component[leaf->subleaf] =
+                (struct xstate_component){leaf->result.ebx, leaf->result.eax, (leaf->result.ecx & BIT(1)) != 0};
     }
 }
 
@@ -84,6 +85,16 @@ void require_x87(struct dbt_vcpu *c)
         raise_fault(c, VECTOR_NM, -1);
 }
 
+void require_no_x87_pending(struct dbt_vcpu *c)
+{
+    enum { FSW_ES = 0x80 };
+
+    vector_save(c);
+    xstate_materialise(c, XCR0_X87);
+    if ((load_le(c->xsave + XSAVE_FSW, 2) & FSW_ES) && (c->cr0 & CR0_NE))
+        raise_fault(c, VECTOR_MF, -1);
+}
+
 /* The first byte that is no legacy prefix or REX, as an index into insn->bytes; 66, F2 or F3 seen before it. */
 static unsigned opcode_start(const struct dbt_vcpu *c, const struct insn *insn, bool *simd_prefix)
 {
@@ -112,12 +123,25 @@ static bool opcode_is_mmx(const uint8_t *opcode)
     return (byte >= 0x60 && byte <= 0x7f) || byte == 0xc4 || byte == 0xc5 || byte >= 0xd0;
 }
 
+/* FWAIT looks at TS only together with MP, and never at EM. */
+static void fpu_wait(struct dbt_vcpu *c, const struct insn *insn)
+{
+    if ((c->cr0 & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS))
+        raise_fault(c, VECTOR_NM, -1);
+    require_no_x87_pending(c);
+    insn_done(c, insn);
+}
+
 void fpu_unavailable(struct dbt_vcpu *c, const struct insn *insn)
 {
     bool simd_prefix, x87, wide, mmx;
     const uint8_t *opcode = insn->bytes + opcode_start(c, insn, &simd_prefix);
 
-    x87 = (opcode[0] & 0xf8) == 0xd8 || opcode[0] == 0x9b;
+    if (opcode[0] == 0x9b) {
+        fpu_wait(c, insn);
+        return;
+    }
+    x87 = (opcode[0] & 0xf8) == 0xd8;
     wide = opcode[0] == 0xc4 || opcode[0] == 0xc5 || opcode[0] == 0x62;
     mmx = !x87 && !wide && !simd_prefix && opcode_is_mmx(opcode);
     if (x87 && (c->cr0 & (CR0_EM | CR0_TS)))

@@ -4,7 +4,7 @@
     .intel_syntax noprefix
     .text
 
-#define JUMP_MASK 0x7ff
+#define JUMP_MASK 0xfff
 #define FLAGS_DF 0x400
 #define FLAGS_ALU 0xcd5
 #define FLAGS_BASE 0x202

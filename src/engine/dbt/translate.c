@@ -253,6 +253,12 @@ static void emit_op(struct translator *t, const struct op *op)
     case OP_LEAVE:
         emit_leave(t, op);
         break;
+    case OP_CLI:
+        emit_cli(t, op);
+        break;
+    case OP_STI:
+        emit_sti(t, op);
+        break;
     case OP_UNDEFINED:
         emit_undefined(t, op);
         break;

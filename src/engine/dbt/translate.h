@@ -28,6 +28,8 @@ enum op_kind {
     OP_LEA,
     OP_MOFFS,         /* mov between rAX and [offset] */
     OP_BIT_STRING,    /* BT family with a register index into memory */
+    OP_CLI,           /* at CPL 0 */
+    OP_STI,
     OP_PUSH,
     OP_POP,
     OP_LEAVE,
@@ -154,6 +156,8 @@ enum { CONDITION_ALWAYS = 16, EXIT_CALL = 17 };
 /* translate_flow.c */
 void emit_flow(struct translator *t, const struct op *op);
 void emit_helper(struct translator *t, const struct op *op);
+void emit_cli(struct translator *t, const struct op *op);
+void emit_sti(struct translator *t, const struct op *op);
 void emit_undefined(struct translator *t, const struct op *op);
 void emit_canonical_slow(struct translator *t, const struct op *op);
 
