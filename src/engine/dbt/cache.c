@@ -57,6 +57,7 @@ enum status cache_init(struct code_cache *cache, uint64_t ram_pages)
         log_error("cannot reserve address space for the code cache");
         return STATUS_NO_MEMORY;
     }
+    cache->used = STUBS_SIZE;
     cache->chain_count = 1;
     cache->view_count = 1;
     return STATUS_OK;
@@ -86,7 +87,9 @@ void cache_flush(struct code_cache *cache)
     madvise(cache->data, CACHE_DATA_SIZE, MADV_DONTNEED);
     memset(cache->hash, 0, CACHE_HASH * sizeof(*cache->hash));
     memset(cache->view_hash, 0, CACHE_PAGE_HASH * sizeof(*cache->view_hash));
-    cache->used = 0;
+    cache->used = STUBS_SIZE;
+    cache->stubs_used = 0;
+    memset(cache->stubs, 0, sizeof(cache->stubs));
     cache->data_used = 0;
     cache->block_count = 0;
     cache->chain_count = 1;
@@ -203,8 +206,8 @@ bool cache_insert(struct code_cache *cache, struct block *block, uint64_t page, 
 {
     struct block **bucket = hash_bucket(cache, block->physical, block->rip);
 
-    block->page[0] = page;
-    block->page[1] = block->page_id[1] ? next_page : page;
+    block->page[0] = (uint32_t)page;
+    block->page[1] = (uint32_t)(block->page_id[1] ? next_page : page);
     if (!add_to_page(cache, block, 0, page) || (block->page[1] != page && !add_to_page(cache, block, 1, next_page)))
         return false;
     block->valid = 1;
@@ -260,7 +263,7 @@ static void unlink_incoming(struct code_cache *cache, struct block *block)
     while (chain) {
         struct chain *next = chain->next;
 
-        point_site(cache, chain->site, chain->stub);
+        point_site(cache, chain->site, chain->site + chain->stub);
         chain->target = NULL;
         chain->next = NULL;
         chain = next;

@@ -261,7 +261,7 @@ uint32_t decode_peek(struct translator *t, uint64_t rip, unsigned which)
     if (undecided == LIVE_FLAGS)
         return LIVE_FLAGS; /* nothing learnt, nothing relied on */
     t->block->peek[which].start = (uint16_t)(rip - start);
-    t->block->peek[which].length = (uint16_t)(at - rip);
+    t->block->peek[which].length = (uint8_t)(at - rip);
     return live | undecided;
 }
 

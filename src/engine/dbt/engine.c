@@ -153,8 +153,7 @@ static void set_thunks(struct dbt_vcpu *c)
         [THUNK_MEMORY_PRE] = thunk_memory_pre, [THUNK_MEMORY_POST] = thunk_memory_post,
         [THUNK_HELPER] = thunk_helper,         [THUNK_HELPER_END] = thunk_helper_end,
         [THUNK_CHAIN] = thunk_chain,           [THUNK_INDIRECT] = thunk_indirect,
-        [THUNK_ATTENTION] = thunk_attention,   [THUNK_VERIFY] = thunk_verify,
-        [THUNK_RAISE] = thunk_raise,
+        [THUNK_ATTENTION] = thunk_attention,   [THUNK_RAISE] = thunk_raise,
     };
 
     for (unsigned i = 0; i < THUNK_COUNT; i++)

@@ -160,7 +160,7 @@ static struct block *make(struct dbt_vcpu *c, const struct fetch *first, const s
 static bool same_second_page(struct dbt_vcpu *c, const struct block *block, uint64_t linear, struct fetch *second)
 {
     fetch_page(c, (linear & ~(uint64_t)(PAGE_SIZE - 1)) + PAGE_SIZE, second);
-    return second->physical == block->physical_next;
+    return second->physical == c->dbt->cache.views[block->page_id[1]].physical;
 }
 
 static void entered(struct dbt_vcpu *c, const struct block *block, uint64_t linear, const struct fetch *first,
@@ -188,7 +188,7 @@ static struct block *translate_now(struct dbt_vcpu *c, const struct fetch *first
     if (!cache_has_room(&dbt->cache))
         flush_cache(c);
     block = cache_find(&dbt->cache, c->rip, code_base(c), first->physical, c->mode);
-    if (!block || (block->page_id[1] && second && block->physical_next != second->physical))
+    if (!block || (block->page_id[1] && second && dbt->cache.views[block->page_id[1]].physical != second->physical))
         block = make(c, first, second);
     lock_release(&dbt->lock);
     if (stop)
@@ -275,9 +275,9 @@ bool code_locate(struct dbt_vcpu *c, uint64_t host, struct code_place *place)
     }
     if (!map)
         return false;
-    place->rip = block->rip + map->guest;
-    place->next_rip = block->rip + map[1].guest;
-    place->saved_before = map->saved_before;
-    place->saved_after = map->saved_after;
+    place->rip = block->rip + (map->guest & MAP_OFFSET);
+    place->next_rip = block->rip + (map[1].guest & MAP_OFFSET);
+    place->saved_before = (map->guest & MAP_SAVED_BEFORE) != 0;
+    place->saved_after = (map->guest & MAP_SAVED_AFTER) != 0;
     return true;
 }

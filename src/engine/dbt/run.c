@@ -378,8 +378,8 @@ static void link_exit(struct dbt_vcpu *c, uint32_t number, uint64_t flushes, str
 
     lock_acquire(&dbt->lock);
     if (flushes == dbt->flushes && block->valid) {
-        chain = dbt->cache.chains[number];
-        if (!chain->target && chain->target_rip == block->rip && chain->from->mode == block->mode)
+        chain = &dbt->cache.chains[number];
+        if (!chain->target && chain->target_rip == block->rip)
             cache_link(&dbt->cache, chain, block);
     }
     lock_release(&dbt->lock);
@@ -406,7 +406,7 @@ static int run_code(struct dbt_vcpu *c)
         link_exit(c, number, flushes, block);
     reason = thunk_enter(c, entry_of(c, block));
     if (reason == EXIT_CHAIN)
-        c->rip = c->dbt->cache.chains[c->exit_chain]->target_rip;
+        c->rip = c->dbt->cache.chains[c->exit_chain].target_rip;
     else
         c->exit_chain = 0;
     return reason;

@@ -297,11 +297,6 @@ FUNCTION thunk_attention
     mov r11d, EXIT_ATTENTION
     jmp leave_to_c
 
-FUNCTION thunk_verify
-    mov gs:[OFF_RIP], r14
-    mov r11d, EXIT_VERIFY
-    jmp leave_to_c
-
 /* r14: rip; r11: vector, and the error code (or -1) in bits 63..32. */
 FUNCTION thunk_raise
     mov gs:[OFF_RIP], r14

@@ -34,9 +34,8 @@
 #define EXIT_NONE 0      /* thunk_protect: the function returned */
 #define EXIT_LOOKUP 1    /* rip is set: find the block */
 #define EXIT_CHAIN 2     /* exit_chain leads to an untranslated block; rip is not set yet */
-#define EXIT_ATTENTION 3 /* rip is set; the attention word is not zero */
+#define EXIT_ATTENTION 3 /* rip is set; attention is wanted, or the page's mapping is not known to be the block's */
 #define EXIT_RAISE 4     /* an exception is pending in the vCPU */
-#define EXIT_VERIFY 5    /* rip is set: the page's mapping is not the one the block was made for, or not known */
 
 #ifndef __ASSEMBLER__
 
@@ -50,8 +49,7 @@ enum thunk {
     THUNK_HELPER_END,  /* the same; goes on at the new rip */
     THUNK_CHAIN,       /* called; behind it a 32-bit chain number: leave to translate and patch */
     THUNK_INDIRECT,    /* r14 target, flags in saved_flags: through the jump cache */
-    THUNK_ATTENTION,   /* r14 rip */
-    THUNK_VERIFY,      /* r14 rip */
+    THUNK_ATTENTION,   /* r14 rip: leave for the run loop */
     THUNK_RAISE,       /* r14 rip, r11 vector | error code << 32 (-1: none) */
     THUNK_COUNT,
 };
@@ -76,7 +74,6 @@ void thunk_helper_end(void);
 void thunk_chain(void);
 void thunk_indirect(void);
 void thunk_attention(void);
-void thunk_verify(void);
 void thunk_raise(void);
 void thunk_return_underflow(void);
 

@@ -282,17 +282,17 @@ static void emit_block(struct translator *t)
 
         if (!op->live_in)
             t->flags = FLAGS_HOST; /* whatever they are, nobody asks */
-        *map = (struct insn_map){(uint16_t)(op->rip - t->block->rip), (uint16_t)(t->e.at - start), 0,
-                                 t->flags == FLAGS_SAVED, 0};
+        *map = (struct insn_map){(uint16_t)(op->rip - t->block->rip), (uint16_t)(t->e.at - start), 0};
+        t->saved_before[i] = t->flags == FLAGS_SAVED;
         emit_op(t, op);
-        map->saved_after = t->flags == FLAGS_SAVED;
+        map->guest |= (uint16_t)((t->saved_before[i] ? MAP_SAVED_BEFORE : 0) | (t->flags == FLAGS_SAVED ? MAP_SAVED_AFTER : 0));
     }
-    t->map[t->count] = (struct insn_map){(uint16_t)(t->end_rip - t->block->rip), (uint16_t)(t->e.at - start), 0, 0, 0};
+    t->map[t->count] = (struct insn_map){(uint16_t)(t->end_rip - t->block->rip), (uint16_t)(t->e.at - start), 0};
     if (!ends_block(&t->ops[t->count - 1])) {
         emit_flags_need(t, t->ops[t->count - 1].live_out);
         emit_exit(t, CONDITION_ALWAYS, t->end_rip, t->ops[t->count - 1].rip);
     }
-    t->block->slow = (uint32_t)(t->e.at - start);
+    t->block->slow = (uint16_t)(t->e.at - start);
     emit_slow_paths(t);
     emit_canonical_slow(t, &t->ops[t->count - 1]);
     emit_stubs(t);
@@ -307,7 +307,7 @@ static void begin(struct translator *t, struct dbt_vcpu *c, struct block *block,
     t->block = block;
     t->page = page;
     block->rip = c->rip;
-    block->cs_base = in_64(t) ? 0 : c->segment[SEG_CS].base;
+    block->cs_base = in_64(t) ? 0 : (uint32_t)c->segment[SEG_CS].base;
     block->mode = t->mode;
     block->physical = physical;
     block->code = t->cache->used;
@@ -321,14 +321,14 @@ static bool finish(struct translator *t)
     struct block *block = t->block;
 
     block->length = (uint16_t)(t->end_rip - block->rip);
-    block->map_count = (uint16_t)t->count;
+    block->map_count = (uint8_t)t->count;
     block->map = cache_alloc(cache, (t->count + 1) * sizeof(*block->map));
     if (t->e.full || !block->map) {
         log_error("translation of a block at %#llx does not fit", (unsigned long long)block->rip);
         return false;
     }
     memcpy(block->map, t->map, (t->count + 1) * sizeof(*block->map));
-    block->code_size = (uint32_t)(t->e.at - (cache->write + block->code));
+    block->code_size = (uint16_t)(t->e.at - (cache->write + block->code));
     cache->used = (uint32_t)align_up(cache->used + block->code_size, 16);
     return true;
 }
@@ -345,7 +345,6 @@ struct block *translator_run(struct translator *t, struct dbt_vcpu *c, const uin
     if (!decode_block(t, offset)) {
         if (!next_page)
             return NULL;
-        block->physical_next = next_physical;
         block->page_id[1] = cache_view(t->cache, ((block->cs_base + block->rip) & ~(uint64_t)(PAGE_SIZE - 1)) + PAGE_SIZE,
                                        next_physical, t->mode & MODE_USER);
         decode_crossing(t, offset, next_page);

@@ -82,7 +82,6 @@ struct slow {
 };
 
 struct exit_record {
-    struct chain *chain;
     uint8_t *hole;
     uint32_t number;
 };
@@ -104,6 +103,7 @@ struct translator {
     unsigned count;
     uint64_t end_rip;         /* behind the last instruction */
     struct insn_map map[BLOCK_INSNS + 1];
+    bool saved_before[BLOCK_INSNS]; /* the flags were in saved_flags when the instruction's first access was made */
     struct slow slow[BLOCK_SLOW];
     unsigned slow_count;
     struct exit_record exits[BLOCK_EXITS];
@@ -144,6 +144,16 @@ void emit_stack_address(struct translator *t, int32_t delta);
 void emit_stack_adjust(struct translator *t, int32_t delta);
 uint32_t stack_descriptor(const struct translator *t, unsigned size, uint32_t kind);
 void emit_move_sized(struct translator *t, unsigned opcode, unsigned reg, unsigned base, unsigned size);
+
+/*
+ * shared.c: code that many blocks call or jump to, written once at the start of the cache. MEMORY: `detail` is the
+ * access descriptor; takes the XORed address back, loads the descriptor and goes to the thunk.
+ */
+enum shared { SHARED_MEMORY_USER, SHARED_MEMORY_KERNEL, SHARED_MEMORY_KERNEL_AC, SHARED_MEMORY_PLAIN, SHARED_POST,
+              SHARED_CHAIN, SHARED_ATTENTION, SHARED_INDIRECT, SHARED_HELPER, SHARED_HELPER_END, SHARED_RAISE };
+void emit_call_shared(struct translator *t, enum shared kind, uint32_t detail);
+void emit_jump_shared(struct translator *t, enum shared kind, uint32_t detail);
+uint32_t tlb_offset(unsigned mmu, size_t member);
 
 /* translate_entry.c: how a block is entered and left */
 void emit_entries(struct translator *t);

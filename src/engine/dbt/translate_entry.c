@@ -63,10 +63,10 @@ void emit_entries(struct translator *t)
     block->entry_body = here(t);
 }
 
-static void emit_leave_to(struct translator *t, unsigned thunk, uint64_t rip)
+static void emit_leave_to(struct translator *t, uint64_t rip)
 {
     emit_mov_imm(&t->e, HOST_S1, rip);
-    emit_jmp_gs(&t->e, OFF_THUNK + 8 * thunk);
+    emit_jump_shared(t, SHARED_ATTENTION, 0);
 }
 
 static uint8_t entry_kind(const struct translator *t, uint64_t target, uint64_t from)
@@ -85,7 +85,7 @@ static void emit_step_exit(struct translator *t, unsigned condition, uint64_t ta
 
     if (condition < 16)
         hole = emit_jump(&t->e, condition ^ 1);
-    emit_leave_to(t, THUNK_ATTENTION, target);
+    emit_leave_to(t, target);
     if (hole)
         emit_patch(&t->e, hole, t->e.at);
 }
@@ -99,8 +99,7 @@ void emit_exit(struct translator *t, unsigned condition, uint64_t target, uint64
         emit_step_exit(t, condition, target);
         return;
     }
-    chain = cache_alloc(t->cache, sizeof(*chain));
-    if (!chain || t->exit_count == BLOCK_EXITS) {
+    if (t->exit_count == BLOCK_EXITS) {
         t->e.full = true;
         return;
     }
@@ -112,13 +111,11 @@ void emit_exit(struct translator *t, unsigned condition, uint64_t target, uint64
     } else {
         record->hole = emit_jump(&t->e, condition);
     }
-    chain->target_rip = target;
-    chain->from = t->block;
-    chain->entry = entry_kind(t, target, from);
-    chain->site = (uint32_t)(record->hole - t->cache->write);
-    record->chain = chain;
     record->number = t->cache->chain_count++;
-    t->cache->chains[record->number] = chain;
+    chain = &t->cache->chains[record->number];
+    *chain = (struct chain){.target_rip = target,
+                            .entry = entry_kind(t, target, from),
+                            .site = (uint32_t)(record->hole - t->cache->write)};
     t->exit_count++;
 }
 
@@ -141,19 +138,19 @@ void emit_stubs(struct translator *t)
     uint64_t rip = t->block->rip;
 
     if (t->attention_hole) {
+        /* The run loop finds out which of them it was. */
         emit_patch(&t->e, t->attention_hole, t->e.at);
-        emit_leave_to(t, THUNK_ATTENTION, rip);
         emit_patch(&t->e, t->verify_hole[0], t->e.at);
         if (t->verify_hole[1])
             emit_patch(&t->e, t->verify_hole[1], t->e.at);
-        emit_leave_to(t, THUNK_VERIFY, rip);
+        emit_leave_to(t, rip);
     }
     for (unsigned i = 0; i < t->exit_count; i++) {
         struct exit_record *record = &t->exits[i];
 
-        record->chain->stub = (uint32_t)(t->e.at - t->cache->write);
+        t->cache->chains[record->number].stub = (uint16_t)(t->e.at - record->hole);
         emit_patch(&t->e, record->hole, t->e.at);
-        emit_call_gs(&t->e, OFF_THUNK + 8 * THUNK_CHAIN);
+        emit_call_shared(t, SHARED_CHAIN, 0);
         emit_u32(&t->e, record->number);
     }
     emit_saved_entry(t);

@@ -32,9 +32,9 @@ void emit_helper(struct translator *t, const struct op *op)
     emit_mov_imm(&t->e, HOST_S1, op->rip);
     emit_mov_imm(&t->e, HOST_S2, (uint64_t)(uintptr_t)call);
     if (op->helper_ends)
-        emit_jmp_gs(&t->e, OFF_THUNK + 8 * THUNK_HELPER_END);
+        emit_jump_shared(t, SHARED_HELPER_END, 0);
     else
-        emit_call_gs(&t->e, OFF_THUNK + 8 * THUNK_HELPER);
+        emit_call_shared(t, SHARED_HELPER, 0);
 }
 
 /*
@@ -82,7 +82,7 @@ static void emit_raise(struct translator *t, const struct op *op, unsigned vecto
 {
     emit_mov_imm(&t->e, HOST_S1, op->rip);
     emit_mov_imm(&t->e, HOST_S2, (uint64_t)(uint32_t)error << 32 | vector);
-    emit_jmp_gs(&t->e, OFF_THUNK + 8 * THUNK_RAISE);
+    emit_jump_shared(t, SHARED_RAISE, 0);
 }
 
 void emit_undefined(struct translator *t, const struct op *op)
@@ -198,7 +198,7 @@ static void emit_return_site(struct translator *t, const struct op *op)
         emit_rr(&t->e, true, 0x39, HOST_S2, HOST_S1);
     }
     match = emit_jump(&t->e, 4);
-    emit_jmp_gs(&t->e, OFF_THUNK + 8 * THUNK_INDIRECT);
+    emit_jump_shared(t, SHARED_INDIRECT, 0);
     emit_patch(&t->e, match, t->e.at);
     t->flags = FLAGS_SAVED;
     emit_flags_need(t, t->return_live);
@@ -217,9 +217,9 @@ static void emit_indirect(struct translator *t, bool call)
 {
     emit_flags_to_saved(t);
     if (call && !(t->mode & MODE_STEP))
-        emit_call_gs(&t->e, OFF_THUNK + 8 * THUNK_INDIRECT);
+        emit_call_shared(t, SHARED_INDIRECT, 0);
     else
-        emit_jmp_gs(&t->e, OFF_THUNK + 8 * THUNK_INDIRECT);
+        emit_jump_shared(t, SHARED_INDIRECT, 0);
 }
 
 static void emit_call_indirect(struct translator *t, const struct op *op)
@@ -244,7 +244,7 @@ static void emit_ret(struct translator *t, const struct op *op)
     emit_canonical_check(t);
     emit_stack_adjust(t, (int32_t)(size + (op->insn.immediate & 0xffff)));
     if (t->mode & MODE_STEP)
-        emit_jmp_gs(&t->e, OFF_THUNK + 8 * THUNK_INDIRECT);
+        emit_jump_shared(t, SHARED_INDIRECT, 0);
     else
         emit_byte(&t->e, 0xc3);
 }

@@ -187,29 +187,22 @@ void emit_move_sized(struct translator *t, unsigned opcode, unsigned reg, unsign
 
 /* ---- the access ---- */
 
-static uint32_t tlb_offset(const struct translator *t, size_t member)
+static enum mmu_index current_mmu(const struct translator *t)
 {
-    enum mmu_index mmu = t->mode & MODE_USER ? MMU_USER : t->mode & MODE_AC ? MMU_KERNEL_AC : MMU_KERNEL;
-
-    return (uint32_t)(offsetof(struct dbt_vcpu, tlb) + (unsigned)mmu * TLB_ENTRIES * sizeof(struct tlb_entry) + member);
+    return t->mode & MODE_USER ? MMU_USER : t->mode & MODE_AC ? MMU_KERNEL_AC : MMU_KERNEL;
 }
 
 /* The tag that the access must match: writes, also read-modify-writes, the write tag. */
 static uint32_t tag_offset(const struct translator *t, uint32_t descriptor)
 {
-    return tlb_offset(t, descriptor & ACCESS_WRITE ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
-}
-
-static void emit_pre(struct translator *t, uint32_t descriptor)
-{
-    emit_mov_imm(&t->e, HOST_S2, descriptor);
-    emit_call_gs(&t->e, OFF_THUNK + 8 * THUNK_MEMORY_PRE);
+    return tlb_offset(current_mmu(t),
+                      descriptor & ACCESS_WRITE ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
 }
 
 static void emit_post(struct translator *t, uint32_t descriptor)
 {
     if (descriptor & ACCESS_WRITE)
-        emit_call_gs(&t->e, OFF_THUNK + 8 * THUNK_MEMORY_POST);
+        emit_call_shared(t, SHARED_POST, 0);
 }
 
 /*
@@ -224,9 +217,9 @@ void emit_access(struct translator *t, const struct op *op, uint32_t descriptor,
 
     if (t->flags == FLAGS_HOST && op->live_in)
         emit_flags_save(t);
-    t->map[op - t->ops].saved_before = t->flags == FLAGS_SAVED;
+    t->saved_before[op - t->ops] = t->flags == FLAGS_SAVED;
     if ((descriptor & (ACCESS_SEGMENTED | ACCESS_MASKED)) || (t->mode & MODE_ALIGN) || t->slow_count == BLOCK_SLOW) {
-        emit_pre(t, descriptor);
+        emit_call_shared(t, SHARED_MEMORY_PLAIN, descriptor);
         body(t, op);
         emit_post(t, descriptor);
         return;
@@ -238,7 +231,7 @@ void emit_access(struct translator *t, const struct op *op, uint32_t descriptor,
     emit_alu_imm(&t->e, true, 7, HOST_S1, (int32_t)(PAGE_SIZE - size));
     slow = &t->slow[t->slow_count++];
     *slow = (struct slow){op, body, emit_jump(&t->e, 7), NULL, descriptor, t->flags};
-    emit_gs_indexed(&t->e, 0x03, HOST_S1, HOST_S2, tlb_offset(t, offsetof(struct tlb_entry, host)));
+    emit_gs_indexed(&t->e, 0x03, HOST_S1, HOST_S2, tlb_offset(current_mmu(t), offsetof(struct tlb_entry, host)));
     body(t, op);
     slow->resume = t->e.at;
 }
@@ -256,8 +249,7 @@ void emit_slow_paths(struct translator *t)
             t->map[next++].slow = (uint16_t)(start - (t->cache->write + t->block->code));
         emit_patch(&t->e, slow->hole, start);
         t->flags = slow->flags;
-        emit_gs_indexed(&t->e, 0x33, HOST_S1, HOST_S2, tag_offset(t, slow->descriptor)); /* the address again */
-        emit_pre(t, slow->descriptor);
+        emit_call_shared(t, SHARED_MEMORY_USER + current_mmu(t), slow->descriptor);
         slow->body(t, slow->op);
         emit_post(t, slow->descriptor);
         emit_jump_to(&t->e, 16, slow->resume);

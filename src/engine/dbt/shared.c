@@ -1,0 +1,92 @@
+/*
+ * Code that every block needs a little of: the ways into the thunks. A call to it is five bytes where
+ * the sequence itself would be twenty-five.
+ */
+#include "engine/dbt/translate.h"
+
+uint32_t tlb_offset(unsigned mmu, size_t member)
+{
+    return (uint32_t)(offsetof(struct dbt_vcpu, tlb) + mmu * TLB_ENTRIES * sizeof(struct tlb_entry) + member);
+}
+
+static enum thunk thunk_of(enum shared kind)
+{
+    switch (kind) {
+    case SHARED_POST:
+        return THUNK_MEMORY_POST;
+    case SHARED_CHAIN:
+        return THUNK_CHAIN;
+    case SHARED_ATTENTION:
+        return THUNK_ATTENTION;
+    case SHARED_INDIRECT:
+        return THUNK_INDIRECT;
+    case SHARED_HELPER:
+        return THUNK_HELPER;
+    case SHARED_HELPER_END:
+        return THUNK_HELPER_END;
+    case SHARED_RAISE:
+        return THUNK_RAISE;
+    default:
+        return THUNK_MEMORY_PRE;
+    }
+}
+
+/* What comes before the jump to the thunk. */
+static void write_arguments(struct emitter *e, enum shared kind, uint32_t detail)
+{
+    if (kind <= SHARED_MEMORY_KERNEL_AC) {
+        size_t tag = detail & ACCESS_WRITE ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read);
+
+        emit_gs_indexed(e, 0x33, HOST_S1, HOST_S2, tlb_offset(kind - SHARED_MEMORY_USER, tag));
+    }
+    if (kind <= SHARED_MEMORY_PLAIN)
+        emit_mov_imm(e, HOST_S2, detail);
+}
+
+/* Where it is in the cache, made if new. NULL: no room, emit it in place. */
+static const uint8_t *find_piece(struct code_cache *cache, enum shared kind, uint32_t detail)
+{
+    uint32_t key = (detail | (uint32_t)kind << 24) + 1;
+    struct emitter e = {cache->write + cache->stubs_used, cache->write + STUBS_SIZE, false};
+    unsigned i = (key * 0x9e3779b1u) >> 24;
+
+    _Static_assert(STUBS == 256, "the hash gives eight bits");
+    for (unsigned tries = 0; cache->stubs[i].key; i = (i + 1) & (STUBS - 1)) {
+        if (cache->stubs[i].key == key)
+            return cache->write + cache->stubs[i].offset;
+        if (++tries == STUBS - 1)
+            return NULL;
+    }
+    write_arguments(&e, kind, detail);
+    emit_jmp_gs(&e, OFF_THUNK + 8 * (uint32_t)thunk_of(kind));
+    if (e.full)
+        return NULL;
+    cache->stubs[i].key = key;
+    cache->stubs[i].offset = cache->stubs_used;
+    cache->stubs_used = (uint32_t)align_up((uint64_t)(e.at - cache->write), 16);
+    return cache->write + cache->stubs[i].offset;
+}
+
+void emit_call_shared(struct translator *t, enum shared kind, uint32_t detail)
+{
+    const uint8_t *piece = find_piece(t->cache, kind, detail);
+
+    if (!piece) {
+        write_arguments(&t->e, kind, detail);
+        emit_call_gs(&t->e, OFF_THUNK + 8 * (uint32_t)thunk_of(kind));
+        return;
+    }
+    emit_byte(&t->e, 0xe8);
+    emit_u32(&t->e, 0);
+    emit_patch(&t->e, t->e.at - 4, piece);
+}
+
+void emit_jump_shared(struct translator *t, enum shared kind, uint32_t detail)
+{
+    const uint8_t *piece = find_piece(t->cache, kind, detail);
+
+    if (piece)
+        emit_jump_to(&t->e, CONDITION_ALWAYS, piece);
+    else
+        emit_jmp_gs(&t->e, OFF_THUNK + 8 * (uint32_t)thunk_of(kind));
+}

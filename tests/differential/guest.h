@@ -1,0 +1,28 @@
+/* The machine under test: one vCPU of the translator, with the cases' pages at their linear addresses. */
+#ifndef LODGE_TESTS_DIFFERENTIAL_GUEST_H
+#define LODGE_TESTS_DIFFERENTIAL_GUEST_H
+
+#include "case.h"
+
+struct guest;
+
+/* Reports and answers NULL if the engine does not start. */
+struct guest *guest_create(void);
+void guest_destroy(struct guest *guest);
+
+/* Fill the read-only page. */
+void guest_set_read_only(struct guest *guest, const uint8_t page[4096]);
+
+/* New code for a buffer's area. */
+void guest_set_code(struct guest *guest, unsigned buffer, const uint8_t *code);
+
+/* Run one case. outcome->data is not filled: guest_data() has it. */
+void guest_run(struct guest *guest, const struct one_case *one, const uint8_t *pattern, struct outcome *outcome);
+
+/* Mapped data page i. */
+const uint8_t *guest_data(const struct guest *guest, unsigned i);
+
+/* Blocks translated, flushes of the code cache. */
+void guest_figures(const struct guest *guest, uint64_t *translations, uint64_t *flushes);
+
+#endif
