@@ -9,6 +9,25 @@ uint32_t tlb_offset(unsigned mmu, size_t member)
     return (uint32_t)(offsetof(struct dbt_vcpu, tlb) + mmu * TLB_ENTRIES * sizeof(struct tlb_entry) + member);
 }
 
+uint32_t tlb_tag_offset(unsigned mmu, uint32_t descriptor)
+{
+    return tlb_offset(mmu, descriptor & ACCESS_WRITE ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
+}
+
+uint8_t *emit_tlb_check(struct emitter *e, unsigned mmu, uint32_t descriptor)
+{
+    uint8_t *miss;
+
+    emit_mov_rr(e, HOST_S2, HOST_S1);
+    emit_shift_imm(e, true, 5, HOST_S2, 7);
+    emit_alu_imm(e, false, 4, HOST_S2, (TLB_ENTRIES - 1) << 5);
+    emit_gs_indexed(e, 0x33, HOST_S1, HOST_S2, tlb_tag_offset(mmu, descriptor));
+    emit_alu_imm(e, true, 7, HOST_S1, (int32_t)(PAGE_SIZE - (descriptor & ACCESS_SIZE)));
+    miss = emit_jump(e, 7);
+    emit_gs_indexed(e, 0x03, HOST_S1, HOST_S2, tlb_offset(mmu, offsetof(struct tlb_entry, host)));
+    return miss;
+}
+
 static enum thunk thunk_of(enum shared kind)
 {
     switch (kind) {
@@ -34,10 +53,14 @@ static enum thunk thunk_of(enum shared kind)
 /* What comes before the jump to the thunk. */
 static void write_arguments(struct emitter *e, enum shared kind, uint32_t detail)
 {
-    if (kind <= SHARED_MEMORY_KERNEL_AC) {
-        size_t tag = detail & ACCESS_WRITE ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read);
+    if (kind <= SHARED_LOOKUP_KERNEL_AC) {
+        uint8_t *miss = emit_tlb_check(e, kind - SHARED_LOOKUP_USER, detail);
 
-        emit_gs_indexed(e, 0x33, HOST_S1, HOST_S2, tlb_offset(kind - SHARED_MEMORY_USER, tag));
+        emit_byte(e, 0xc3);
+        emit_patch(e, miss, e->at);
+        emit_gs_indexed(e, 0x33, HOST_S1, HOST_S2, tlb_tag_offset(kind - SHARED_LOOKUP_USER, detail));
+    } else if (kind <= SHARED_MEMORY_KERNEL_AC) {
+        emit_gs_indexed(e, 0x33, HOST_S1, HOST_S2, tlb_tag_offset(kind - SHARED_MEMORY_USER, detail));
     }
     if (kind <= SHARED_MEMORY_PLAIN)
         emit_mov_imm(e, HOST_S2, detail);
@@ -71,6 +94,8 @@ void emit_call_shared(struct translator *t, enum shared kind, uint32_t detail)
 {
     const uint8_t *piece = find_piece(t->cache, kind, detail);
 
+    if (!piece && kind <= SHARED_LOOKUP_KERNEL_AC)
+        kind = SHARED_MEMORY_PLAIN; /* no room for pieces: without the TLB */
     if (!piece) {
         write_arguments(&t->e, kind, detail);
         emit_call_gs(&t->e, OFF_THUNK + 8 * (uint32_t)thunk_of(kind));

@@ -279,9 +279,15 @@ static void emit_block(struct translator *t)
     for (unsigned i = 0; i < t->count; i++) {
         const struct op *op = &t->ops[i];
         struct insn_map *map = &t->map[i];
+        unsigned group;
 
         if (!op->live_in)
             t->flags = FLAGS_HOST; /* whatever they are, nobody asks */
+        group = emit_group(t, i);
+        if (group) {
+            i += group - 1;
+            continue;
+        }
         *map = (struct insn_map){(uint16_t)(op->rip - t->block->rip), (uint16_t)(t->e.at - start), 0};
         t->saved_before[i] = t->flags == FLAGS_SAVED;
         emit_op(t, op);

@@ -79,6 +79,7 @@ struct slow {
     uint8_t *resume;
     uint32_t descriptor;
     enum flags_place flags;
+    unsigned group;           /* instructions under one check (translate_group.c); 0: an access with a body */
 };
 
 struct exit_record {
@@ -147,13 +148,17 @@ void emit_move_sized(struct translator *t, unsigned opcode, unsigned reg, unsign
 
 /*
  * shared.c: code that many blocks call or jump to, written once at the start of the cache. MEMORY: `detail` is the
- * access descriptor; takes the XORed address back, loads the descriptor and goes to the thunk.
+ * access descriptor; takes the XORed address back, loads the descriptor and goes to the thunk. LOOKUP: the whole
+ * TLB check, and the thunk only on a miss.
  */
-enum shared { SHARED_MEMORY_USER, SHARED_MEMORY_KERNEL, SHARED_MEMORY_KERNEL_AC, SHARED_MEMORY_PLAIN, SHARED_POST,
+enum shared { SHARED_LOOKUP_USER, SHARED_LOOKUP_KERNEL, SHARED_LOOKUP_KERNEL_AC, SHARED_MEMORY_USER, SHARED_MEMORY_KERNEL, SHARED_MEMORY_KERNEL_AC, SHARED_MEMORY_PLAIN, SHARED_POST,
               SHARED_CHAIN, SHARED_ATTENTION, SHARED_INDIRECT, SHARED_HELPER, SHARED_HELPER_END, SHARED_RAISE };
 void emit_call_shared(struct translator *t, enum shared kind, uint32_t detail);
 void emit_jump_shared(struct translator *t, enum shared kind, uint32_t detail);
 uint32_t tlb_offset(unsigned mmu, size_t member);
+uint32_t tlb_tag_offset(unsigned mmu, uint32_t descriptor);
+/* The check itself; returns the hole of the jump taken on a miss, where S1 is XORed and S2 is the entry's offset. */
+uint8_t *emit_tlb_check(struct emitter *e, unsigned mmu, uint32_t descriptor);
 
 /* translate_entry.c: how a block is entered and left */
 void emit_entries(struct translator *t);
@@ -166,10 +171,21 @@ enum { CONDITION_ALWAYS = 16, EXIT_CALL = 17 };
 /* translate_flow.c */
 void emit_flow(struct translator *t, const struct op *op);
 void emit_helper(struct translator *t, const struct op *op);
+/* The rest of a RET whose target is in S1. */
+void emit_return(struct translator *t, const struct op *op);
 void emit_cli(struct translator *t, const struct op *op);
 void emit_sti(struct translator *t, const struct op *op);
 void emit_undefined(struct translator *t, const struct op *op);
 void emit_canonical_slow(struct translator *t, const struct op *op);
+
+/* The TLB check for `group` instructions from op on; S1 becomes the host address. */
+void emit_group_check(struct translator *t, const struct op *op, uint32_t descriptor, unsigned group);
+/* The TLB check as a call: S1 is the guest address and becomes the host one; the flags are lost. */
+void emit_lookup(struct translator *t, uint32_t descriptor);
+
+/* translate_group.c: emit the run of PUSHes or POPs at index; how many instructions that was, 0 for none. */
+unsigned emit_group(struct translator *t, unsigned index);
+void emit_group_slow(struct translator *t, const struct slow *slow);
 
 /* translate_stack.c */
 void emit_push(struct translator *t, const struct op *op);

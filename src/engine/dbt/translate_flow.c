@@ -234,12 +234,10 @@ static void emit_call_indirect(struct translator *t, const struct op *op)
     emit_return_site(t, op);
 }
 
-static void emit_ret(struct translator *t, const struct op *op)
+void emit_return(struct translator *t, const struct op *op)
 {
     unsigned size = operand_bytes(op);
 
-    emit_stack_address(t, 0);
-    emit_access(t, op, stack_descriptor(t, size, ACCESS_READ), load_target);
     emit_flags_to_saved(t);
     emit_canonical_check(t);
     emit_stack_adjust(t, (int32_t)(size + (op->insn.immediate & 0xffff)));
@@ -247,6 +245,13 @@ static void emit_ret(struct translator *t, const struct op *op)
         emit_jump_shared(t, SHARED_INDIRECT, 0);
     else
         emit_byte(&t->e, 0xc3);
+}
+
+static void emit_ret(struct translator *t, const struct op *op)
+{
+    emit_stack_address(t, 0);
+    emit_access(t, op, stack_descriptor(t, operand_bytes(op), ACCESS_READ), load_target);
+    emit_return(t, op);
 }
 
 /* ---- loops on rCX ---- */

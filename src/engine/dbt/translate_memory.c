@@ -192,11 +192,16 @@ static enum mmu_index current_mmu(const struct translator *t)
     return t->mode & MODE_USER ? MMU_USER : t->mode & MODE_AC ? MMU_KERNEL_AC : MMU_KERNEL;
 }
 
-/* The tag that the access must match: writes, also read-modify-writes, the write tag. */
-static uint32_t tag_offset(const struct translator *t, uint32_t descriptor)
+void emit_group_check(struct translator *t, const struct op *op, uint32_t descriptor, unsigned group)
 {
-    return tlb_offset(current_mmu(t),
-                      descriptor & ACCESS_WRITE ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
+    struct slow *slow = &t->slow[t->slow_count++];
+
+    *slow = (struct slow){op, NULL, emit_tlb_check(&t->e, current_mmu(t), descriptor), NULL, descriptor, t->flags, group};
+}
+
+void emit_lookup(struct translator *t, uint32_t descriptor)
+{
+    emit_call_shared(t, SHARED_LOOKUP_USER + current_mmu(t), descriptor);
 }
 
 static void emit_post(struct translator *t, uint32_t descriptor)
@@ -212,7 +217,6 @@ static void emit_post(struct translator *t, uint32_t descriptor)
 void emit_access(struct translator *t, const struct op *op, uint32_t descriptor,
                  void (*body)(struct translator *t, const struct op *op))
 {
-    unsigned size = descriptor & ACCESS_SIZE;
     struct slow *slow;
 
     if (t->flags == FLAGS_HOST && op->live_in)
@@ -224,14 +228,8 @@ void emit_access(struct translator *t, const struct op *op, uint32_t descriptor,
         emit_post(t, descriptor);
         return;
     }
-    emit_mov_rr(&t->e, HOST_S2, HOST_S1);
-    emit_shift_imm(&t->e, true, 5, HOST_S2, 7);
-    emit_alu_imm(&t->e, false, 4, HOST_S2, (TLB_ENTRIES - 1) << 5);
-    emit_gs_indexed(&t->e, 0x33, HOST_S1, HOST_S2, tag_offset(t, descriptor));
-    emit_alu_imm(&t->e, true, 7, HOST_S1, (int32_t)(PAGE_SIZE - size));
     slow = &t->slow[t->slow_count++];
-    *slow = (struct slow){op, body, emit_jump(&t->e, 7), NULL, descriptor, t->flags};
-    emit_gs_indexed(&t->e, 0x03, HOST_S1, HOST_S2, tlb_offset(current_mmu(t), offsetof(struct tlb_entry, host)));
+    *slow = (struct slow){op, body, emit_tlb_check(&t->e, current_mmu(t), descriptor), NULL, descriptor, t->flags, 0};
     body(t, op);
     slow->resume = t->e.at;
 }
@@ -249,6 +247,11 @@ void emit_slow_paths(struct translator *t)
             t->map[next++].slow = (uint16_t)(start - (t->cache->write + t->block->code));
         emit_patch(&t->e, slow->hole, start);
         t->flags = slow->flags;
+        if (slow->group) {
+            emit_group_slow(t, slow);
+            next = index + slow->group;
+            continue;
+        }
         emit_call_shared(t, SHARED_MEMORY_USER + current_mmu(t), slow->descriptor);
         slow->body(t, slow->op);
         emit_post(t, slow->descriptor);
