@@ -111,6 +111,7 @@ struct translator {
     unsigned exit_count;
     uint8_t *verify_hole[2];  /* the entry's jumps out of line; NULL: none */
     uint8_t *attention_hole;
+    uint8_t *indirect_hole;   /* of the host call that an indirect call makes to its lookup */
     uint8_t *canonical_hole, *canonical_resume; /* of the one indirect branch that a block can have */
     uint32_t entry_live;      /* flags that the block needs from whoever comes before */
     uint32_t return_live;     /* flags that the code behind a call needs */

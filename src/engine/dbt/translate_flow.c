@@ -213,13 +213,44 @@ static void emit_call(struct translator *t, const struct op *op)
     emit_return_site(t, op);
 }
 
+/*
+ * Through the jump cache, looked up in place: an indirect jump of its own at every site lets the host predict each by
+ * itself. S1 is the target.
+ */
+static void emit_lookup_target(struct translator *t)
+{
+    uint8_t *miss[2];
+
+    emit_rr(&t->e, false, 0x89, HOST_S1, HOST_S2);
+    emit_alu_imm(&t->e, false, 4, HOST_S2, JUMP_CACHE - 1);
+    emit_shift_imm(&t->e, false, 4, HOST_S2, 5);
+    emit_gs_indexed(&t->e, 0x3b, HOST_S1, HOST_S2, OFF_JUMP + offsetof(struct jump_entry, rip));
+    miss[0] = emit_jump(&t->e, 5);
+    emit_gs(&t->e, true, 0x8b, HOST_S1, OFF_GENERATION);
+    emit_gs_indexed(&t->e, 0x3b, HOST_S1, HOST_S2, OFF_JUMP + offsetof(struct jump_entry, generation));
+    miss[1] = emit_jump(&t->e, 5);
+    emit_gs_indexed(&t->e, 0xff, 4, HOST_S2, OFF_JUMP + offsetof(struct jump_entry, code));
+    emit_patch(&t->e, miss[1], t->e.at);
+    emit_gs_indexed(&t->e, 0x8b, HOST_S1, HOST_S2, OFF_JUMP + offsetof(struct jump_entry, rip));
+    emit_patch(&t->e, miss[0], t->e.at);
+    emit_jump_shared(t, SHARED_INDIRECT, 0);
+}
+
 static void emit_indirect(struct translator *t, bool call)
 {
     emit_flags_to_saved(t);
-    if (call && !(t->mode & MODE_STEP))
-        emit_call_shared(t, SHARED_INDIRECT, 0);
-    else
+    if (t->mode & MODE_STEP) {
         emit_jump_shared(t, SHARED_INDIRECT, 0);
+        return;
+    }
+    if (!call) {
+        emit_lookup_target(t);
+        return;
+    }
+    /* A host call over the lookup: what it pushes is the return site. */
+    emit_byte(&t->e, 0xe8);
+    emit_u32(&t->e, 0);
+    t->indirect_hole = t->e.at - 4;
 }
 
 static void emit_call_indirect(struct translator *t, const struct op *op)
@@ -232,6 +263,10 @@ static void emit_call_indirect(struct translator *t, const struct op *op)
     emit_gs(&t->e, true, 0x8b, HOST_S1, SPILL_TARGET);
     emit_indirect(t, true);
     emit_return_site(t, op);
+    if (!(t->mode & MODE_STEP)) {
+        emit_patch(&t->e, t->indirect_hole, t->e.at);
+        emit_lookup_target(t);
+    }
 }
 
 void emit_return(struct translator *t, const struct op *op)
