@@ -1,5 +1,6 @@
 """A process whose output is read line by line, each with the time at which it arrived."""
 
+import contextlib
 import os
 import select
 import signal
@@ -23,7 +24,7 @@ class Console:
         self._recent = []
         self.started_ns = time.monotonic_ns()
         try:
-            # The input is a pipe that stays open: an end of file could look like a command to stop.
+            # The input stays open even where nothing is written: an end of file could look like a command to stop.
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -42,6 +43,14 @@ class Console:
     def __exit__(self, *_):
         self.close()
 
+    def write(self, text):
+        """Types on the console. Raises Failure if nobody reads any more."""
+        try:
+            self._process.stdin.write(text.encode())
+            self._process.stdin.flush()
+        except OSError:
+            raise Failure(f"{self._describe_end()}; {self._last_words()}") from None
+
     def line(self, deadline_ns):
         """The next line as (arrival in monotonic nanoseconds, text). Raises Failure at the end and at the deadline."""
         while not self._lines:
@@ -57,9 +66,16 @@ class Console:
         chunk = os.read(self._process.stdout.fileno(), CHUNK)
         now = time.monotonic_ns()
         if not chunk:
-            raise Failure(f"the machine ended early; {self._last_words()}")
+            raise Failure(f"{self._describe_end()}; {self._last_words()}")
         *complete, self._partial = (self._partial + chunk).split(b"\n")
         self._lines += [(now, line.decode("utf-8", "replace").strip()) for line in complete]
+
+    def _describe_end(self):
+        try:
+            status = self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            return "the machine closed its console"
+        return f"the machine was killed by {signal.Signals(-status).name}" if status < 0 else f"ended, status {status}"
 
     def _last_words(self):
         """What the process said last, on stderr if anything, on its console otherwise."""
@@ -86,7 +102,8 @@ class Console:
         """Ends the process and its children if they still run."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.stdin.close()
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
         self._stderr.close()

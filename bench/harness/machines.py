@@ -82,87 +82,82 @@ def boot(machine, kernel, initrd, quiet):
         return arrival - console.started_ns
 
 
-@dataclass
-class Session:
-    """What one machine's life brought: samples or failures by row key, and its memory if it lived to the end."""
+class Guest:
+    """A machine that runs rows one after the other; boots when it is first needed, and again if a row killed it."""
 
-    samples: dict
-    failures: dict
-    warnings: list
-    memory: object = None
+    def __init__(self, machine, kernel, initrd):
+        self.machine = machine
+        self.warnings = []
+        self._command = machine.command(kernel, initrd, f"{COMMAND_LINE} quiet BENCH=console")
+        self._console = None
 
+    def boot(self):
+        """Does nothing if it runs already. Raises Failure."""
+        if self._console is None:
+            self._console = Console(self._command)
+            self._guarded(lambda: wait_for(self._console, "BENCH-READY", after(BOOT_LIMIT)))
 
-def run_rows(machine, kernel, initrd, rows, iterations, budget_ms, limit):
-    """
-    Runs the rows in one boot if all goes well. A row that fails or exceeds its limit (seconds) is
-    noted, and what follows it gets a new boot.
-    """
-    session = Session({}, {}, [])
-    remaining = list(rows)
-    while remaining:
-        done = run_boot(machine, kernel, initrd, remaining, iterations, budget_ms, limit, session)
-        if done == 0:  # not even the first row began: another boot would do no better
-            break
-        remaining = remaining[done:]
-    return session
-
-
-def run_boot(machine, kernel, initrd, rows, iterations, budget_ms, limit, session):
-    """Runs rows until one of them takes the machine with it; answers how many it has dealt with."""
-    items = ",".join(f"{row.key}:{iterations[row.key]}" for row in rows)
-    append = f"{COMMAND_LINE} quiet BENCH_BUDGET={budget_ms} BENCH={items}"
-    with Console(machine.command(kernel, initrd, append)) as console:
+    def _guarded(self, action):
+        """A failure of the action ends the machine, unless it was only the program in it that failed."""
         try:
-            wait_for(console, "BENCH-INIT", after(BOOT_LIMIT))
-        except Failure as failure:
-            for row in rows:
-                session.failures[row.key] = f"no boot: {failure}"
-            return 0
-        for index, row in enumerate(rows):
-            try:
-                session.samples[row.key] = run_row(console, row, after(limit), session.warnings)
-            except Refused as failure:
-                session.failures[row.key] = str(failure)
-            except Failure as failure:
-                session.failures[row.key] = str(failure)
-                return index + 1
-        finish(console, session)
-    return len(rows)
+            return action()
+        except Refused:
+            raise
+        except Failure:
+            self.close()
+            raise
+
+    def run(self, row, iterations, budget_ms, limit):
+        """One Sample of a row; limit is in seconds. Raises Failure."""
+        self.boot()
+        return self._guarded(lambda: self._run(row, iterations, budget_ms, after(limit)))
+
+    def _run(self, row, iterations, budget_ms, deadline_ns):
+        self._console.write(f"{row.key} {iterations} {budget_ms}\n")
+        started_ns = wait_for(self._console, f"BENCH-START {row.key}", deadline_ns)
+        said = ""
+        while True:
+            arrival, text = self._console.line(deadline_ns)
+            sample = parse_result(text, row)
+            if sample is not None:
+                self._check_clock(row, sample, arrival - started_ns)
+                return sample
+            if f"BENCH-FAILED {row.key}" in text:
+                raise Refused(f"{said} {text.split(row.key)[-1].strip()}".strip())
+            if "Kernel panic" in text:
+                raise Failure(text)
+            said = text
+
+    def _check_clock(self, row, sample, host_ns):
+        """A guest whose clock runs slow would look fast: compares with the host's clock."""
+        # Starting the program is not in its own time; the allowance is for that.
+        if sample.total_ns > 1.05 * host_ns + 20e6 or sample.total_ns < 0.85 * host_ns - 150e6:
+            self.warnings.append(
+                f"{row.key}: {sample.total_ns / 1e9:.2f} s in the guest, {host_ns / 1e9:.2f} s on the host"
+            )
+
+    def memory(self):
+        """What the machine takes now, or None if it does not run."""
+        return measure_memory(self._console.pid, MEMORY_MIB) if self._console else None
+
+    def process(self):
+        """The process's number; only between boot() and close()."""
+        return self._console.pid
+
+    def end(self):
+        """Lets the guest end by itself, and sees whether it does."""
+        if self._console:
+            self._console.write("end\n")
+            if not self._console.wait_for_end(END_LIMIT):
+                self.warnings.append("the machine did not end after the guest's reboot; it was killed")
+        self.close()
+
+    def close(self):
+        """Ends the machine at once if it runs."""
+        if self._console:
+            self._console.close()
+            self._console = None
 
 
 class Refused(Failure):
     """The program failed, the machine goes on."""
-
-
-def run_row(console, row, deadline_ns, warnings):
-    started_ns = wait_for(console, f"BENCH-START {row.key}", deadline_ns)
-    said = ""
-    while True:
-        arrival, text = console.line(deadline_ns)
-        sample = parse_result(text, row)
-        if sample is not None:
-            check_clock(row, sample, arrival - started_ns, warnings)
-            return sample
-        if f"BENCH-FAILED {row.key}" in text:
-            raise Refused(f"{said} {text.split(row.key)[-1].strip()}".strip())
-        if "Kernel panic" in text:
-            raise Failure(text)
-        said = text
-
-
-def check_clock(row, sample, host_ns, warnings):
-    """A guest whose clock runs slow would look fast: compares with the host's clock."""
-    # Starting the program is not in its own time; the allowance is for that.
-    if sample.total_ns > 1.05 * host_ns + 20e6 or sample.total_ns < 0.85 * host_ns - 150e6:
-        warnings.append(f"{row.key}: {sample.total_ns / 1e9:.2f} s in the guest, {host_ns / 1e9:.2f} s on the host")
-
-
-def finish(console, session):
-    try:
-        wait_for(console, "BENCH-END", after(END_LIMIT))
-        session.memory = measure_memory(console.pid, MEMORY_MIB)
-    except Failure as failure:
-        session.warnings.append(f"memory not measured: {failure}")
-        return
-    if not console.wait_for_end(END_LIMIT):
-        session.warnings.append("the machine did not end after the guest's reboot; it was killed")

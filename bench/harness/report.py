@@ -52,10 +52,6 @@ def spread(values):
     return (max(values) - min(values)) / median(values) if len(values) > 1 else None
 
 
-def divide(left, right):
-    return left / right if left and right else None
-
-
 def show_time(ns):
     if ns is None:
         return "-"
@@ -118,8 +114,17 @@ class Results:
         """The median time per operation; None if this side failed even once: half a result is none."""
         return None if (side, row.key) in self.failures else middle(self.times(side, row))
 
+    def ratios(self, over, under, row):
+        """One side's time divided by another's, round by round; empty if either failed."""
+        if self.time(over, row) is None or self.time(under, row) is None:
+            return []
+        return [one / other for one, other in zip(self.times(over, row), self.times(under, row))]
+
+    def ratio(self, over, under, row):
+        return middle(self.ratios(over, under, row))
+
     def speedup(self, row):
-        return divide(self.time("qemu", row), self.time("lodge", row))
+        return self.ratio("qemu", "lodge", row)
 
     def group(self, group):
         return [row for row in self.rows if row.group == group]
@@ -127,8 +132,11 @@ class Results:
     def boot_time(self, side, form):
         return None if (side, f"boot/{form}") in self.failures else middle(self.boots.get((side, form)))
 
-    def boot_ratio(self):
-        return divide(self.boot_time("lodge", "plain"), self.boot_time("qemu", "plain"))
+    def boot_ratios(self, form):
+        """Lodge's time divided by QEMU's, round by round."""
+        if self.boot_time("lodge", form) is None or self.boot_time("qemu", form) is None:
+            return []
+        return [lodge / qemu for lodge, qemu in zip(self.boots["lodge", form], self.boots["qemu", form])]
 
     def mean_speedup(self, group):
         return geometric_mean([self.speedup(row) for row in self.group(group)])
@@ -161,31 +169,28 @@ def boot_table(results):
     for form, what in (("plain", "console=ttyS0"), ("quiet", "console=ttyS0 quiet")):
         qemu, lodge = (results.boot_time(side, form) for side in ("qemu", "lodge"))
         failed = [side for side in ("qemu", "lodge") if (side, f"boot/{form}") in results.failures]
+        ratios = results.boot_ratios(form)
         lines.append([
-            what, show_time(qemu), show_time(lodge), show_ratio(divide(lodge, qemu)),
-            *(show_percent(spread(results.boots.get((side, form), []))) for side in ("qemu", "lodge")),
+            what, show_time(qemu), show_time(lodge), show_ratio(middle(ratios)), show_percent(spread(ratios)),
             "FAILED: " + ", ".join(failed) if failed else "",
         ])  # fmt: skip
-    heads = ["command line", "QEMU TCG", "Lodge", "Lodge/TCG", "+-TCG", "+-Lodge", ""]
+    heads = ["command line", "QEMU TCG", "Lodge", "Lodge/TCG", "+-", ""]
     return format_table("Power-on to /init (1 vCPU, 512 MiB; from starting the process)", heads, lines)
 
 
 def row_table(results, group, title):
+    pairs = (("qemu", "native"), ("lodge", "native"), ("qemu", "lodge"))
     lines = []
     for row in results.group(group):
         native, qemu, lodge = (results.time(side, row) for side in ("native", "qemu", "lodge"))
         lines.append([
             row.name, show_time(native), show_time(qemu), show_time(lodge),
-            show_ratio(divide(qemu, native)), show_ratio(divide(lodge, native)), show_ratio(divide(qemu, lodge)),
-            *(show_percent(spread(results.times(side, row))) for side in ("qemu", "lodge")),
-            results.note(row),
+            *(show_ratio(results.ratio(over, under, row)) for over, under in pairs),
+            show_percent(spread(results.ratios("qemu", "lodge", row))), results.note(row),
         ])  # fmt: skip
-    means = [
-        geometric_mean([divide(results.time(over, row), results.time(under, row)) for row in results.group(group)])
-        for over, under in (("qemu", "native"), ("lodge", "native"), ("qemu", "lodge"))
-    ]
-    lines.append(["geometric mean", "", "", "", *map(show_ratio, means), "", "", ""])
-    heads = ["row", "native", "QEMU TCG", "Lodge", "TCG/native", "Lodge/native", "TCG/Lodge", "+-TCG", "+-Lodge", ""]
+    means = [geometric_mean([results.ratio(*pair, row) for row in results.group(group)]) for pair in pairs]
+    lines.append(["geometric mean", "", "", "", *map(show_ratio, means), "", ""])
+    heads = ["row", "native", "QEMU TCG", "Lodge", "TCG/native", "Lodge/native", "TCG/Lodge", "+-", ""]
     worst = min(results.group(group), key=lambda row: results.speedup(row) or math.inf, default=None)
     table = format_table(title, heads, lines)
     if worst is None or results.speedup(worst) is None:
@@ -206,7 +211,7 @@ def memory_table(results):
 def judgements(results):
     """Each need with what was reached and how many rows failed."""
     return [
-        (BOOT, results.boot_ratio(), results.failed_rows("boot")),
+        (BOOT, middle(results.boot_ratios("plain")), results.failed_rows("boot")),
         (USER, results.mean_speedup("user"), results.failed_rows("user")),
         (USER_WORST, results.worst_speedup("user"), results.failed_rows("user")),
         (KERNEL, results.mean_speedup("kernel"), results.failed_rows("kernel")),

@@ -33,6 +33,7 @@ struct guest {
     uint8_t *ram;
     uint64_t next_table;
     struct cpu_state state;
+    bool stale;               /* the vCPU's registers are not what a case left: it needs all of its state */
 };
 
 /* ---- what the machine has around the CPU: nothing ---- */
@@ -125,6 +126,7 @@ static void build_tables(struct guest *g)
     poke(g, AT_GDT + (USER_SS & ~7u), 0x00cff3000000ffff);
     poke(g, AT_GDT + (USER_CS & ~7u), 0x00affb000000ffff);
     poke(g, AT_TSS + 4, KERNEL + AT_STACK + PAGE);
+    poke(g, AT_TSS + 0x60, 0x68ull << 48); /* no I/O permission bitmap */
     memset(g->ram + AT_HANDLERS, 0xf4, PAGE);
     memset(g->ram + AT_EXIT, 0xf4, PAGE);
     for (unsigned vector = 0; vector < 256; vector++) {
@@ -225,6 +227,7 @@ struct guest *guest_create(void)
     build_pages(g);
     build_tables(g);
     build_state(g);
+    g->stale = true;
     start_watchdog(g);
     return g;
 }
@@ -324,10 +327,11 @@ void guest_run(struct guest *g, const struct one_case *one, const uint8_t *patte
 
     memcpy(g->ram + AT_DATA, pattern, 2 * PAGE);
     memcpy(g->ram + AT_DATA + 3 * PAGE, pattern + 3 * PAGE, PAGE);
-    if (one->reload)
+    if (one->reload || g->stale)
         load_all(g, &one->start);
     else
         load_registers(g, &one->start);
+    g->stale = false;
     ticks = 0;
     exit = g->ops->run(g->vcpu);
     g->ops->get_state(g->vcpu, &end);
@@ -342,6 +346,7 @@ void guest_run(struct guest *g, const struct one_case *one, const uint8_t *patte
         read_frame(g, out);
         return;
     }
+    g->stale = true;
     atomic_fetch_and(&g->vcpu->attention, ~(uint32_t)ATTENTION_PAUSE);
     out->trap = exit == VCPU_EXIT_ATTENTION ? TRAP_HANG : TRAP_LOST;
 }

@@ -12,10 +12,11 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, HANG_MS = 3000, SIGNAL_STACK = 64 << 10 };
+enum { PAGE = 4096, HANG_MS = 1000, SIGNAL_STACK = 64 << 10 };
 
 _Static_assert(offsetof(struct image, rip) == 128 && offsetof(struct image, rflags) == 136 &&
                    offsetof(struct image, fs_base) == 144 && offsetof(struct image, gs_base) == 152 &&
@@ -94,7 +95,7 @@ static bool map_fixed(uint64_t address, uint64_t size, int protection, int flags
 
 static bool map_world(const struct native *native)
 {
-    static const uint8_t leave[6] = {0xff, 0x25, 0, 0, 0, 0}; /* jmp [rip + 0] */
+    static const uint8_t leave[8] = {0xff, 0x25, 2}; /* jmp [rip + 2]: aligned, as AC may be set */
     const uint64_t to = (uint64_t)(uintptr_t)native_exit;
     int data = MAP_PRIVATE | MAP_ANONYMOUS;
 
@@ -211,16 +212,27 @@ bool native_start(struct native *native, unsigned buffer, unsigned first)
     return write(native->to_child, order, sizeof(order)) == sizeof(order);
 }
 
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
 /* One byte, or the child's end (0), or nothing in time (-1). */
 static int await(struct native *native)
 {
     struct pollfd poll_fd = {.fd = native->from_child, .events = POLLIN};
+    uint64_t deadline = now_ms() + HANG_MS;
     uint8_t byte;
     int ready;
 
     do
         ready = poll(&poll_fd, 1, HANG_MS);
-    while (ready < 0 && errno == EINTR);
+    while (ready < 0 && errno == EINTR && now_ms() < deadline);
+    if (ready < 0)
+        return -1;
     if (ready == 0)
         return -1;
     for (;;) {

@@ -20,6 +20,8 @@ const char test_name[] = "hostile";
 
 enum { FUZZ_ROUNDS = 1500, FUZZ_BYTES = 64, VECTOR_TIMER = 0x70 };
 
+SNIPPET(undefined_instruction, 64, "ud2");
+
 static uint64_t random_state = 0x9e3779b97f4a7c15;
 
 /* The same sequence every time. */
@@ -61,6 +63,21 @@ static void safe_stacks(bool on)
     gate_set_ist(VECTOR_TIMER, on ? IST_FREE : 0);
 }
 
+/* Runs whatever lies there at CPL 0 until an exception or the timer ends it; all registers are its own. */
+static void run_at(uint64_t address)
+{
+    struct trap_frame context = context_user((void *)address);
+
+    context.cs = KERNEL_CS;
+    context.ss = KERNEL_DS;
+    context.rflags |= RFLAGS_IF;
+    context.rax = cpu_tss[0].ist[4] - 64; /* zeros as code are ADD [RAX], AL */
+    context.rsp = cpu_tss[0].ist[4] - 1024;
+    arm_timeout();
+    context_run(&context);
+    disarm_timeout();
+}
+
 /* Code where no code can be. Any exception is a good end. */
 static void test_execute_devices(void)
 {
@@ -72,9 +89,7 @@ static void test_execute_devices(void)
     for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         uint64_t at = places[i] == HIGH_NOWHERE ? TEST_SLOT(1) : places[i];
 
-        arm_timeout();
-        TRY("sti; call *%0", : : "r"(at), "a"(cpu_tss[0].ist[4] - 64) : "rbx", "rcx", "rdx", "memory");
-        disarm_timeout();
+        run_at(at);
         CHECK(last_trap.taken);
     }
 }
@@ -96,9 +111,7 @@ static void test_tables_in_devices(void)
             TRY("movq (%1), %0", : "=r"(value) : "r"(base) : "memory");
             TRY("movq %1, (%0)", : : "r"(base), "r"(0ull) : "memory");
             TRY("lock; incq (%0)", : : "r"(base + 0x1ffc) : "memory", "cc");
-            arm_timeout();
-            TRY("sti; call *%0", : : "r"(base), "a"(cpu_tss[0].ist[4] - 64) : "memory");
-            disarm_timeout();
+            run_at(base);
             *entry = 0;
             invlpg((void *)base);
         }
@@ -207,7 +220,11 @@ static void test_endless_nesting(void)
     for (unsigned i = 1; i < 4; i++)
         page_map(base + i * (uint64_t)PAGE_SIZE, run + i * (uint64_t)PAGE_SIZE, PTE_P | PTE_W, LEVEL_4K);
     trap_set_handler(VECTOR_UD, fault_again);
-    TRY_AFTER("movq %0, %%rsp", "ud2", : : "r"(base + 4 * (uint64_t)PAGE_SIZE) : "memory");
+    struct trap_frame context = context_user((void *)undefined_instruction);
+    context.cs = KERNEL_CS;
+    context.ss = KERNEL_DS;
+    context.rsp = base + 4 * (uint64_t)PAGE_SIZE;
+    context_run(&context);
     trap_set_handler(VECTOR_UD, 0);
     CHECK_EQ(last_trap.frame.vector, VECTOR_DF);
     CHECK(last_trap.frame.rsp < base + 2 * PAGE_SIZE);

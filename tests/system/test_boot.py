@@ -150,11 +150,6 @@ class Ends(LinuxCase):
                 machine.send(b"reboot\n")
                 self.assertEqual(machine.wait(), lodge.EXIT_TRIPLE_FAULT if way == "t" else lodge.EXIT_OK)
 
-    def test_debug_exit(self):
-        machine = self.shell("--debug-exit")
-        machine.send(b"printf '\\021' | dd of=/dev/port bs=1 seek=244\n")
-        self.assertEqual(machine.wait(), 0x11 << 1 | 1)
-
     def test_panic(self):
         machine = self.shell("--no-reboot")
         machine.send(b"echo c > /proc/sysrq-trigger\n")

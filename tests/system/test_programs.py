@@ -54,7 +54,8 @@ class Programs(lodge.TestCase):
         script.write_text(
             "#!/bin/sh\ndmesg -n 1\n"
             + "".join(
-                f"echo '<{name}>'\ntimeout 100 ./{name} 2>&1\necho \"status $?\"\necho '</{name}>'\n"
+                f"echo '<{name}>'\ntimeout 100 ./{name} 2>&1\nstatus=$?\necho \"status $status\"\necho '</{name}>'\n"
+                "[ $status -eq 0 ] || dmesg | tail -n 5\n"
                 for name in self.binaries
             )
         )
@@ -77,7 +78,8 @@ class Programs(lodge.TestCase):
                 difference = "".join(
                     difflib.unified_diff(expected.splitlines(True), got.splitlines(True), "processor", "guest")
                 )
-                self.assertEqual(difference, "", "\n" + difference[:4000])
+                said = output.split(f"</{name}>\n", 1)[-1].split("<", 1)[0]
+                self.assertEqual(difference, "", f"\n{difference[:4000]}\nthe guest's kernel: {said}")
 
     def test_one_cpu(self):
         self.compare("-c", "1")

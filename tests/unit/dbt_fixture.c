@@ -7,6 +7,7 @@
 #include <Zydis/Zydis.h>
 
 #include "engine/dbt/mmu.h"
+#include "engine/dbt/run.h"
 #include "engine/dbt/sys.h"
 #include "port/clock.h"
 
@@ -26,6 +27,13 @@ _Noreturn void raise_fault(struct dbt_vcpu *c, unsigned vector, int32_t error)
     fx.faulted = true;
     fx.vector = vector;
     fx.error = error;
+    longjmp(fault_exit, 1);
+}
+
+_Noreturn void leave_now(struct dbt_vcpu *c)
+{
+    assert_ptr_equal(c, &cpu);
+    assert_true(running);
     longjmp(fault_exit, 1);
 }
 

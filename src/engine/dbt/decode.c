@@ -212,6 +212,26 @@ static bool count_may_be_zero(const ZydisDecodedInstruction *z)
     }
 }
 
+/* Flags that the manual calls undefined and processors are known to leave as they were, at least some of them. */
+static uint32_t kept_flags(const ZydisDecodedInstruction *z)
+{
+    switch (z->mnemonic) {
+    case ZYDIS_MNEMONIC_BSF:
+    case ZYDIS_MNEMONIC_BSR:
+    case ZYDIS_MNEMONIC_BT:
+    case ZYDIS_MNEMONIC_BTC:
+    case ZYDIS_MNEMONIC_BTR:
+    case ZYDIS_MNEMONIC_BTS:
+    case ZYDIS_MNEMONIC_DIV:
+    case ZYDIS_MNEMONIC_IDIV:
+    case ZYDIS_MNEMONIC_IMUL:
+    case ZYDIS_MNEMONIC_MUL:
+        return z->cpu_flags->undefined;
+    default:
+        return 0;
+    }
+}
+
 /* Flags that an instruction reads, overwrites for certain, and may change. */
 static void flag_effects(const ZydisDecodedInstruction *z, uint32_t *read, uint32_t *killed, uint32_t *touched)
 {
@@ -222,7 +242,7 @@ static void flag_effects(const ZydisDecodedInstruction *z, uint32_t *read, uint3
         return;
     *read = flags->tested & LIVE_FLAGS;
     *touched = (flags->modified | flags->set_0 | flags->set_1 | flags->undefined) & LIVE_FLAGS;
-    *killed = *touched & ~*read;
+    *killed = *touched & ~*read & ~kept_flags(z);
     if (count_may_be_zero(z)) {
         *killed = 0;
         *read = LIVE_FLAGS;

@@ -1,4 +1,5 @@
 /* Fast system calls, hypercalls and HLT (AMD APM volume 3, SYSCALL; Intel SDM volume 2, SYSENTER). */
+#include "engine/dbt/run.h"
 #include "engine/dbt/sys.h"
 
 enum {
@@ -150,4 +151,5 @@ void op_hlt(struct dbt_vcpu *c, const struct insn *insn)
     require_cpl0(c);
     insn_done(c, insn);
     c->halted = 1;
+    leave_now(c); /* the loop sees that it is halted; the next block would not */
 }

@@ -39,7 +39,7 @@ static void *spin(void *argument)
     }
     uint64_t bits;
     memcpy(&bits, &product, sizeof(bits));
-    return (void *)bits;
+    return (void *)(uintptr_t)bits;
 }
 
 __attribute__((target("avx2,fma"))) static void avx(void)
