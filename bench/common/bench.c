@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <x86intrin.h>
 
 struct measurement {
     uint64_t iterations;
@@ -82,6 +83,22 @@ void bench_fill_text(char *text, size_t size, uint64_t seed)
             column = column > 68 ? 0 : column + 1;
         }
     }
+}
+
+/* Counts the time-stamp counter's ticks over a fifth of a second of the clock's. */
+static void print_frequency(void)
+{
+    const uint64_t period_ns = UINT64_C(200000000);
+    uint64_t start_ns = bench_clock_ns();
+    uint64_t start = __rdtsc();
+    uint64_t ticks;
+    uint64_t ns;
+
+    do {
+        ns = bench_clock_ns() - start_ns;
+        ticks = __rdtsc() - start;
+    } while (ns < period_ns);
+    printf("%" PRIu64 "\n", ticks * UINT64_C(1000000) / ns);
 }
 
 static void list_programs(const struct bench_program *const *programs)
@@ -169,8 +186,12 @@ int bench_main(int argc, char **argv, const struct bench_program *const *program
         list_programs(programs);
         return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     }
+    if (argc == 2 && strcmp(argv[1], "frequency") == 0) {
+        print_frequency();
+        return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    }
     if (argc < 3 || argc > 5 || strcmp(argv[1], "run") != 0) {
-        (void)fprintf(stderr, "usage: %s list | run NAME [ITERATIONS [BUDGET_MS]]\n", argv[0]);
+        (void)fprintf(stderr, "usage: %s list | frequency | run NAME [ITERATIONS [BUDGET_MS]]\n", argv[0]);
         return 2;
     }
     program = find_program(programs, argv[2]);

@@ -26,6 +26,7 @@ struct bench_program {
  *     PROGRAM list                                  one line per row
  *     PROGRAM run NAME [ITERATIONS [BUDGET_MS]]     one untimed iteration, then ITERATIONS timed ones or as many
  *                                                   as start within BUDGET_MS (at least one; 0 means no budget)
+ *     PROGRAM frequency                             the rate of this processor's time-stamp counter in kHz
  *     PROGRAM exit                                  ends at once: what the exec row executes
  */
 int bench_main(int argc, char **argv, const struct bench_program *const *programs);

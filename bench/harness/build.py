@@ -25,7 +25,9 @@ class Build:
         self.rows = [row for group, program in self.programs.items() for row in list_rows(group, program)]
 
     def _make(self, target):
-        subprocess.run(["ninja", "-C", self.folder, target], stdout=subprocess.DEVNULL, check=True)
+        done = subprocess.run(["ninja", "-C", self.folder, target], stdout=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            raise Failure(f"ninja {target}:\n{done.stdout}")
         return os.path.join(self.folder, target)
 
     def find_lodge(self):

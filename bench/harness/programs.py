@@ -52,6 +52,11 @@ def list_rows(group, program):
     return rows
 
 
+def counter_khz(program):
+    """The rate of the host's time-stamp counter."""
+    return int(subprocess.run([program, "frequency"], check=True, capture_output=True, text=True, timeout=20).stdout)
+
+
 def parse_result(text, row):
     """The Sample in a line of output, or None if the line is something else."""
     match = RESULT.search(text)

@@ -6,6 +6,7 @@
 
 #include <Zydis/Zydis.h>
 
+#include "engine/dbt/engine.h"
 #include "engine/dbt/mmu.h"
 #include "engine/dbt/run.h"
 #include "engine/dbt/sys.h"
@@ -13,6 +14,7 @@
 
 struct fixture fx;
 struct dbt_vcpu cpu;
+static struct dbt_engine engine;
 
 static uint8_t memory[FIXTURE_MEMORY];
 static jmp_buf fault_exit;
@@ -359,6 +361,8 @@ static void reset(void)
 {
     memset(&fx, 0, sizeof(fx));
     memset(&cpu, 0, sizeof(cpu));
+    memset(&engine, 0, sizeof(engine));
+    cpu.dbt = &engine;
     memset(memory, 0, sizeof(memory));
     fx.memory = memory;
     fx.unmapped_page = fx.read_only_page = NO_PAGE;

@@ -258,8 +258,9 @@ static unsigned collect(const struct op *op, struct stand_in stand_ins[4], bool 
         }
         if (emit_host_of(*field & 15) >= 0 || count == 4)
             continue;
-        /* Narrow and conditional writes keep bits of the old value. */
-        if (written && (operand->size < 32 || (operand->actions & ZYDIS_OPERAND_ACTION_CONDWRITE)))
+        /* Narrow and conditional writes keep bits of the old value; BSF and BSR of zero, all of it. */
+        if (written && (operand->size < 32 || (operand->actions & ZYDIS_OPERAND_ACTION_CONDWRITE) ||
+                        op->z.mnemonic == ZYDIS_MNEMONIC_BSF || op->z.mnemonic == ZYDIS_MNEMONIC_BSR))
             read = true;
         count = choose_stand_in(stand_ins, count, *field & 15, read, written, op->memory != NULL);
     }

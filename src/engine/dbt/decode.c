@@ -108,6 +108,125 @@ static void find_memory(struct op *op)
                  (op->z.mnemonic == ZYDIS_MNEMONIC_XCHG && op->memory != NULL);
 }
 
+/* Must the memory operand be aligned to its size, whatever CR0.AM says? Faults of the page come second then. */
+static bool needs_alignment(const struct op *op)
+{
+    switch (op->z.mnemonic) {
+    case ZYDIS_MNEMONIC_CMPXCHG16B:
+        return true;
+    case ZYDIS_MNEMONIC_MOVUPS:
+    case ZYDIS_MNEMONIC_MOVUPD:
+    case ZYDIS_MNEMONIC_MOVDQU:
+    case ZYDIS_MNEMONIC_LDDQU:
+    case ZYDIS_MNEMONIC_PCMPESTRI:
+    case ZYDIS_MNEMONIC_PCMPESTRM:
+    case ZYDIS_MNEMONIC_PCMPISTRI:
+    case ZYDIS_MNEMONIC_PCMPISTRM:
+        return false;
+    default:
+        break;
+    }
+    switch (op->z.meta.exception_class) {
+    case ZYDIS_EXCEPTION_CLASS_AVX1:
+    case ZYDIS_EXCEPTION_CLASS_E1:
+    case ZYDIS_EXCEPTION_CLASS_E1NF:
+        return true;
+    case ZYDIS_EXCEPTION_CLASS_SSE1:
+    case ZYDIS_EXCEPTION_CLASS_SSE2:
+    case ZYDIS_EXCEPTION_CLASS_SSE4:
+        return op->memory_size == 16;
+    default:
+        return false;
+    }
+}
+
+/* How many mask bits decide about a broadcast's one or few elements; 0: no broadcast. */
+static unsigned broadcast_count(ZydisBroadcastMode mode)
+{
+    switch (mode) {
+    case ZYDIS_BROADCAST_MODE_1_TO_2: return 2;
+    case ZYDIS_BROADCAST_MODE_1_TO_4: case ZYDIS_BROADCAST_MODE_2_TO_4: return 4;
+    case ZYDIS_BROADCAST_MODE_1_TO_8: case ZYDIS_BROADCAST_MODE_2_TO_8: case ZYDIS_BROADCAST_MODE_4_TO_8: return 8;
+    case ZYDIS_BROADCAST_MODE_1_TO_16: case ZYDIS_BROADCAST_MODE_2_TO_16: case ZYDIS_BROADCAST_MODE_4_TO_16:
+    case ZYDIS_BROADCAST_MODE_8_TO_16: return 16;
+    case ZYDIS_BROADCAST_MODE_1_TO_32: return 32;
+    case ZYDIS_BROADCAST_MODE_1_TO_64: return 64;
+    default: return 0;
+    }
+}
+
+static unsigned log2_of(unsigned value)
+{
+    unsigned result = 0;
+
+    while (value >> (result + 1))
+        result++;
+    return result;
+}
+
+static bool masked_move(ZydisMnemonic mnemonic)
+{
+    return mnemonic == ZYDIS_MNEMONIC_VMASKMOVPS || mnemonic == ZYDIS_MNEMONIC_VMASKMOVPD ||
+           mnemonic == ZYDIS_MNEMONIC_VPMASKMOVD || mnemonic == ZYDIS_MNEMONIC_VPMASKMOVQ;
+}
+
+static bool packed_move(ZydisMnemonic mnemonic)
+{
+    switch (mnemonic) {
+    case ZYDIS_MNEMONIC_VCOMPRESSPS: case ZYDIS_MNEMONIC_VCOMPRESSPD: case ZYDIS_MNEMONIC_VPCOMPRESSB:
+    case ZYDIS_MNEMONIC_VPCOMPRESSW: case ZYDIS_MNEMONIC_VPCOMPRESSD: case ZYDIS_MNEMONIC_VPCOMPRESSQ:
+    case ZYDIS_MNEMONIC_VEXPANDPS: case ZYDIS_MNEMONIC_VEXPANDPD: case ZYDIS_MNEMONIC_VPEXPANDB:
+    case ZYDIS_MNEMONIC_VPEXPANDW: case ZYDIS_MNEMONIC_VPEXPANDD: case ZYDIS_MNEMONIC_VPEXPANDQ:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Do faults of elements that the mask leaves out not count? (SDM volume 2, 2.8: types with NF, no fault suppression) */
+static bool suppresses_faults(const ZydisDecodedInstruction *z)
+{
+    switch (z->meta.exception_class) {
+    case ZYDIS_EXCEPTION_CLASS_E1NF:
+    case ZYDIS_EXCEPTION_CLASS_E2NF:
+    case ZYDIS_EXCEPTION_CLASS_E3NF:
+    case ZYDIS_EXCEPTION_CLASS_E4NF:
+    case ZYDIS_EXCEPTION_CLASS_E5NF:
+    case ZYDIS_EXCEPTION_CLASS_E6NF:
+    case ZYDIS_EXCEPTION_CLASS_E9NF:
+    case ZYDIS_EXCEPTION_CLASS_E10NF:
+    case ZYDIS_EXCEPTION_CLASS_E11NF:
+        return false;
+    default:
+        return true;
+    }
+}
+
+static uint32_t mask_descriptor(const struct op *op)
+{
+    const ZydisDecodedInstruction *z = &op->z;
+    unsigned element = op->memory ? op->memory->element_size / 8u : 0, count, kind = MASK_ELEMENTS, number;
+
+    if (!element || element > 8)
+        return 0;
+    count = op->memory_size / element;
+    if (masked_move(z->mnemonic)) {
+        kind = MASK_SIGNS;
+        number = op->fields.vvvv & 15u;
+    } else {
+        if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX || z->avx.mask.reg <= ZYDIS_REGISTER_K0 ||
+            z->avx.mask.reg > ZYDIS_REGISTER_K7 || !suppresses_faults(z))
+            return 0;
+        number = (unsigned)(z->avx.mask.reg - ZYDIS_REGISTER_K0);
+        if (packed_move(z->mnemonic))
+            kind = MASK_PACKED;
+        else if (broadcast_count(z->avx.broadcast.mode))
+            count = broadcast_count(z->avx.broadcast.mode);
+    }
+    return ACCESS_MASKED | number << ACCESS_MASK_SHIFT | log2_of(element) << ACCESS_ELEMENT_SHIFT |
+           log2_of(count) << ACCESS_COUNT_SHIFT | kind << ACCESS_KIND_SHIFT;
+}
+
 static uint8_t segment_of(const struct op *op)
 {
     static const struct { ZydisInstructionAttributes attribute; uint8_t segment; } overrides[] = {
@@ -225,7 +344,9 @@ static uint32_t kept_flags(const ZydisDecodedInstruction *z)
     case ZYDIS_MNEMONIC_DIV:
     case ZYDIS_MNEMONIC_IDIV:
     case ZYDIS_MNEMONIC_IMUL:
+    case ZYDIS_MNEMONIC_LZCNT:
     case ZYDIS_MNEMONIC_MUL:
+    case ZYDIS_MNEMONIC_TZCNT:
         return z->cpu_flags->undefined;
     default:
         return 0;
@@ -491,6 +612,13 @@ static enum op_kind inline_kind(const struct translator *t, const struct op *op)
         return OP_CLI;
     case ZYDIS_MNEMONIC_STI:
         return OP_STI;
+    case ZYDIS_MNEMONIC_STAC:
+    case ZYDIS_MNEMONIC_CLAC:
+        return t->mode & MODE_SMAP ? OP_STAC : OP_HELPER;
+    case ZYDIS_MNEMONIC_SWAPGS:
+        return in_64(t) ? OP_SWAPGS : OP_HELPER;
+    case ZYDIS_MNEMONIC_PUSHFQ:
+        return in_64(t) && op->z.operand_width == 64 ? OP_PUSHF : OP_HELPER;
     default:
         return OP_HELPER;
     }
@@ -540,7 +668,8 @@ bool decode_op(struct translator *t, struct op *op, const uint8_t *bytes, unsign
         return false;
     op->rip = rip;
     op->memory = NULL;
-    op->reads_memory = op->writes_memory = op->locked = false;
+    op->reads_memory = op->writes_memory = op->locked = op->aligned = false;
+    op->mask = 0;
     op->memory_size = 0;
     op->flags_read = op->flags_killed = op->flags_touched = 0;
     op->target = 0;
@@ -556,6 +685,10 @@ bool decode_op(struct translator *t, struct op *op, const uint8_t *bytes, unsign
     op->vector = VECTOR_UD;
     find_memory(op);
     op->fields = read_fields(&op->z, bytes);
+    if (op->memory) {
+        op->aligned = needs_alignment(op);
+        op->mask = mask_descriptor(op);
+    }
     fill_insn(op, bytes);
     choose(t, op);
     if (op->kind == OP_JUMP || op->kind == OP_JCC || op->kind == OP_CALL || op->kind == OP_LOOP)
@@ -565,7 +698,10 @@ bool decode_op(struct translator *t, struct op *op, const uint8_t *bytes, unsign
         op->flags_read = LIVE_FLAGS;
         op->flags_killed = 0;
         op->flags_touched = LIVE_FLAGS;
-    } else if (op->kind == OP_NOP || op->kind == OP_CLI || op->kind == OP_STI) {
+    } else if (op->kind == OP_PUSHF) {
+        op->flags_read = LIVE_FLAGS;
+        op->flags_killed = op->flags_touched = 0;
+    } else if (op->kind == OP_NOP || (op->kind >= OP_CLI && op->kind <= OP_SWAPGS)) {
         op->flags_read = op->flags_killed = op->flags_touched = 0;
     }
     return true;

@@ -8,6 +8,8 @@
 
 struct translator;
 
+enum { DBT_FEATURES = 32 };
+
 struct dbt_engine {
     struct engine engine;       /* first */
     struct memory_observer observer;
@@ -15,7 +17,7 @@ struct dbt_engine {
     struct dbt_vcpu *vcpus[MACHINE_CPUS];
     unsigned cpu_count;
     uint64_t physical_reserved; /* bits of a page-table entry's address that must be zero */
-    bool vendor_amd;
+    uint64_t features[DBT_FEATURES];      /* answers that sys_feature() remembers */
 
     struct lock lock;           /* cache, translator, page_flags' code bits. After no other lock. */
     struct code_cache cache;

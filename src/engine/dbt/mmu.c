@@ -444,6 +444,21 @@ void mmu_probe(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, unsigned
 /* In steps that cross at most one page each. */
 static void block(struct dbt_vcpu *c, uint64_t linear, uint8_t *bytes, unsigned size, bool write)
 {
+    unsigned first = (unsigned)(PAGE_SIZE - (linear & (PAGE_SIZE - 1)));
+    uint8_t *host[2];
+
+    /* What fits on two pages that the TLB knows needs no walk. */
+    if (first > size)
+        first = size;
+    host[0] = hit(c, c->mmu, linear, first, write ? MMU_WRITE : MMU_READ);
+    host[1] = first == size ? host[0] : size - first > PAGE_SIZE ? NULL
+              : hit(c, c->mmu, linear + first, size - first, write ? MMU_WRITE : MMU_READ);
+    if (host[0] && host[1]) {
+        copy_bytes(write ? host[0] : bytes, write ? bytes : host[0], first);
+        if (first < size)
+            copy_bytes(write ? host[1] : bytes + first, write ? bytes + first : host[1], size - first);
+        return;
+    }
     for (unsigned done = 0; done < size; done += PAGE_SIZE)
         mmu_probe(c, c->mmu, linear + done, size - done < PAGE_SIZE ? size - done : PAGE_SIZE, write ? MMU_WRITE : MMU_READ);
     for (unsigned done = 0; done < size; done += PAGE_SIZE)

@@ -54,20 +54,23 @@ static uint32_t extension_mode(const struct dbt_vcpu *c)
 static void choose_generation(struct dbt_vcpu *c)
 {
     uint64_t cs_base = code64(c) ? 0 : c->segment[SEG_CS].base;
+    uint32_t mode = c->mode & ~(uint32_t)MODE_AC;
+    unsigned odd = c->mode & MODE_AC ? 1 : 0; /* STAC and CLAC flip it in translated code */
 
     c->generation = 0;
     if (c->mode & MODE_STEP)
         return;
     for (unsigned i = 0; i < ARRAY_LENGTH(c->remembered); i++)
-        if (c->remembered[i].used && c->remembered[i].mode == c->mode && c->remembered[i].cs_base == cs_base) {
-            c->generation = c->remembered[i].generation;
+        if (c->remembered[i].used && c->remembered[i].mode == mode && c->remembered[i].cs_base == cs_base) {
+            c->generation = c->remembered[i].generation + odd;
             return;
         }
-    c->generation = ++c->last_generation;
+    c->last_generation += 2;
+    c->generation = c->last_generation + odd;
     c->remembered[c->remembered_next].used = 1;
-    c->remembered[c->remembered_next].mode = c->mode;
+    c->remembered[c->remembered_next].mode = mode;
     c->remembered[c->remembered_next].cs_base = cs_base;
-    c->remembered[c->remembered_next].generation = c->generation;
+    c->remembered[c->remembered_next].generation = c->last_generation;
     c->remembered_next = (c->remembered_next + 1) % ARRAY_LENGTH(c->remembered);
 }
 
@@ -80,7 +83,9 @@ void mode_update(struct dbt_vcpu *c)
         mode |= MODE_USER;
     else if (c->cpl)
         mode |= MODE_RING12;
-    if (!user && (c->cr4 & CR4_SMAP) && (c->sys_flags & RFLAGS_AC))
+    if (!user && (c->cr4 & CR4_SMAP))
+        mode |= MODE_SMAP;
+    if ((mode & MODE_SMAP) && (c->sys_flags & RFLAGS_AC))
         mode |= MODE_AC;
     if ((c->sys_flags & RFLAGS_TF) || c->interrupt_shadow || (c->dr[7] & 0xff))
         mode |= MODE_STEP;
@@ -341,7 +346,6 @@ static bool step_end(struct dbt_vcpu *c, struct step step)
     uint64_t dr6 = c->debug_hits;
 
     c->debug_hits = 0;
-    c->sys_flags &= ~RFLAGS_RF;
     mode_update(c);
     if (step.trap && step.cpl == c->cpl)
         dr6 |= DR6_BS;
@@ -361,6 +365,7 @@ static void find_block(struct dbt_vcpu *c, void *argument)
             c->dr[6] |= hits;
             raise_fault(c, VECTOR_DB, -1);
         }
+        c->sys_flags &= ~RFLAGS_RF; /* for this instruction only */
     }
     *block = block_find(c);
 }

@@ -70,6 +70,7 @@ enum mode {
     MODE_NO_SSE = 1 << 10,   /* CR4.OSFXSR clear or CR0.EM */
     MODE_NO_AVX = 1 << 11,   /* CR4.OSXSAVE clear or XCR0 lacks AVX */
     MODE_NO_AVX512 = 1 << 12,
+    MODE_SMAP = 1 << 14,     /* supervisor under CR4.SMAP */
     MODE_RING12 = 1 << 13,   /* CPL 1 or 2: a supervisor to paging, but not privileged */
 };
 
@@ -87,7 +88,7 @@ struct dbt_vcpu {
     uint64_t thunk_return;        /* host address behind the call to a memory thunk */
     uint64_t exit_chain;          /* struct chain to patch, or 0 */
     struct dbt_vcpu *self;
-    uint64_t generation;          /* of the current mode and address space; 0 while nothing may be remembered */
+    uint64_t generation;          /* of the current mode and address space; odd with MODE_AC; 0: remember nothing */
     uint64_t vector_live;         /* 1: guest vector state is in host registers */
     uint64_t tsc_offset;
     void *thunk[16];              /* entry points that translated code calls: enum thunk (thunks.h) */

@@ -317,8 +317,9 @@ static void string_scan(const struct string_state *s)
 static void string_compare(const struct string_state *s)
 {
     while (remaining(s)) {
-        uint64_t left = mmu_read(s->c, source(s, MMU_READ), s->size);
+        /* The destination first: it shows when both fault. */
         uint64_t right = mmu_read(s->c, destination(s, MMU_READ), s->size);
+        uint64_t left = mmu_read(s->c, source(s, MMU_READ), s->size);
         uint64_t flags = compare(left, right, s->size);
 
         advance(s, GPR_RSI, 1);

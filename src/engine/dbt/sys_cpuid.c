@@ -1,4 +1,5 @@
 /* The CPUID instruction, and what the other system instructions ask of the CPUID table. */
+#include "engine/dbt/engine.h"
 #include "engine/dbt/sys.h"
 
 #include "x86/msr.h"
@@ -18,12 +19,22 @@ struct cpuid_result sys_cpuid(const struct dbt_vcpu *c, uint32_t leaf, uint32_t 
     return (struct cpuid_result){0};
 }
 
+#define FEATURE_SET BIT64(23)
+
 bool sys_feature(const struct dbt_vcpu *c, uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit)
 {
-    const struct cpuid_result result = sys_cpuid(c, leaf, subleaf);
-    const uint32_t registers[4] = {result.eax, result.ebx, result.ecx, result.edx};
+    const uint64_t key = (uint64_t)leaf << 32 | subleaf << 16 | reg << 8 | bit | 0x80;
+    uint64_t *known = &c->dbt->features[(leaf * 5 + subleaf * 11 + reg * 7 + bit) % DBT_FEATURES];
+    struct cpuid_result result;
+    bool set;
 
-    return registers[reg] >> bit & 1;
+    /* Asked for on hot paths and never changing: remembered, the answer in bit 7 of the third byte. */
+    if ((*known & ~FEATURE_SET) == key)
+        return (*known & FEATURE_SET) != 0;
+    result = sys_cpuid(c, leaf, subleaf);
+    set = (const uint32_t[4]){result.eax, result.ebx, result.ecx, result.edx}[reg] >> bit & 1;
+    *known = key | (set ? FEATURE_SET : 0);
+    return set;
 }
 
 bool sys_vendor_amd(const struct dbt_vcpu *c)

@@ -91,6 +91,16 @@
     lea rsp, [rsp - 8]
 .endm
 
+/* Arithmetic flags from alu_flags to saved_flags, as LAHF and SETO would; alu_flags is left in ecx. Overwrites rax. */
+.macro FLAGS_TO_SAVED
+    mov ecx, gs:[OFF_ALU_FLAGS]
+    mov eax, ecx
+    shl eax, 8
+    bt ecx, 11
+    setc al
+    mov gs:[OFF_SAVED_FLAGS], rax
+.endm
+
 .macro PUSH_FRAME
     push rbx
     push rbp
@@ -213,9 +223,14 @@ FUNCTION thunk_helper
     cmp dword ptr gs:[OFF_EXIT_WANTED], 0
     jne 3f
     VECTOR_BACK
+    FLAGS_TO_SAVED
     PUSH_RETURN
-    LOAD_FLAGS
+    test ecx, FLAGS_DF
+    jnz 2f
     LOAD_GPRS
+    ret
+2:  LOAD_GPRS
+    std
     ret
 3:  mov eax, EXIT_LOOKUP
     POP_FRAME
@@ -241,12 +256,7 @@ FUNCTION thunk_helper_end
     VECTOR_BACK
     mov r11, gs:[rbx + OFF_JUMP + 16]
     mov rsp, gs:[OFF_SHADOW_RSP]
-    mov ecx, gs:[OFF_ALU_FLAGS]
-    mov eax, ecx
-    shl eax, 8
-    bt ecx, 11
-    setc al
-    mov gs:[OFF_SAVED_FLAGS], rax
+    FLAGS_TO_SAVED
     test ecx, FLAGS_DF
     jnz 2f
     LOAD_GPRS

@@ -45,7 +45,7 @@
 enum thunk {
     THUNK_MEMORY_PRE,  /* r14 address, r11d descriptor; r14 := host address. Flags are lost but DF. */
     THUNK_MEMORY_POST, /* after the instruction: commit. All registers and flags kept but r11, r14. */
-    THUNK_HELPER,      /* r14 rip, r11 struct helper_call; goes on behind the call */
+    THUNK_HELPER,      /* r14 rip, r11 struct helper_call; goes on behind the call, flags in saved_flags */
     THUNK_HELPER_END,  /* the same; goes on at the new rip */
     THUNK_CHAIN,       /* called; behind it a 32-bit chain number: leave to translate and patch */
     THUNK_INDIRECT,    /* r14 target, flags in saved_flags: through the jump cache */

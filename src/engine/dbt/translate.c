@@ -19,6 +19,7 @@ static bool ends_block(const struct op *op)
     case OP_CALL_INDIRECT:
     case OP_RET:
     case OP_UNDEFINED:
+    case OP_STAC:
         return true;
     case OP_HELPER:
         return op->helper_ends;
@@ -79,6 +80,8 @@ static uint32_t live_after_block(struct translator *t)
         return decode_peek(t, last->target, 0);
     case OP_JCC:
         return decode_peek(t, last->target, 0) | decode_peek(t, t->end_rip, 1);
+    case OP_STAC:
+        return decode_peek(t, t->end_rip, 0);
     case OP_CALL:
         t->return_live = decode_peek(t, t->end_rip, 1);
         return decode_peek(t, last->target, 0);
@@ -258,6 +261,15 @@ static void emit_op(struct translator *t, const struct op *op)
         break;
     case OP_STI:
         emit_sti(t, op);
+        break;
+    case OP_STAC:
+        emit_stac(t, op);
+        break;
+    case OP_SWAPGS:
+        emit_swapgs(t);
+        break;
+    case OP_PUSHF:
+        emit_pushf(t, op);
         break;
     case OP_UNDEFINED:
         emit_undefined(t, op);

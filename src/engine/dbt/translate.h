@@ -30,6 +30,9 @@ enum op_kind {
     OP_BIT_STRING,    /* BT family with a register index into memory */
     OP_CLI,           /* at CPL 0 */
     OP_STI,
+    OP_STAC,          /* or CLAC, under SMAP; ends the block */
+    OP_SWAPGS,
+    OP_PUSHF,
     OP_PUSH,
     OP_POP,
     OP_LEAVE,
@@ -60,6 +63,8 @@ struct op {
     helper_fn *helper;
     bool helper_ends;
     bool reads_memory, writes_memory, locked;
+    bool aligned;             /* its memory operand must be */
+    uint32_t mask;            /* ACCESS_MASKED and what goes with it, or 0 */
     uint8_t memory_size;
     uint8_t vector;           /* of OP_UNDEFINED */
     uint32_t flags_read;      /* must be in host RFLAGS before it */
@@ -174,6 +179,11 @@ void emit_flow(struct translator *t, const struct op *op);
 void emit_helper(struct translator *t, const struct op *op);
 /* The rest of a RET whose target is in S1. */
 void emit_return(struct translator *t, const struct op *op);
+
+/* translate_system.c */
+void emit_stac(struct translator *t, const struct op *op);
+void emit_swapgs(struct translator *t);
+void emit_pushf(struct translator *t, const struct op *op);
 void emit_cli(struct translator *t, const struct op *op);
 void emit_sti(struct translator *t, const struct op *op);
 void emit_undefined(struct translator *t, const struct op *op);

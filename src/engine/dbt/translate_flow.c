@@ -35,47 +35,7 @@ void emit_helper(struct translator *t, const struct op *op)
         emit_jump_shared(t, SHARED_HELPER_END, 0);
     else
         emit_call_shared(t, SHARED_HELPER, 0);
-}
-
-/*
- * Interrupts off and on. An interrupt that waits, or anything else that wants attention, sends STI to
- * its helper, which knows of the shadow; otherwise whatever comes is noticed at the next entry check,
- * an instruction later at the earliest. The arithmetic flags are overwritten, so saved first.
- */
-static void emit_interrupt_flag(struct translator *t, bool on)
-{
-    emit_gs(&t->e, false, 0x81, on ? 1 : 4, OFF_SYS_FLAGS);
-    emit_u32(&t->e, on ? (uint32_t)RFLAGS_IF : ~(uint32_t)RFLAGS_IF);
-}
-
-void emit_cli(struct translator *t, const struct op *op)
-{
-    if (t->flags == FLAGS_HOST && op->live_in)
-        emit_flags_save(t);
-    emit_interrupt_flag(t, false);
-}
-
-void emit_sti(struct translator *t, const struct op *op)
-{
-    enum flags_place flags;
-
-    if (op == &t->ops[t->count - 1]) {
-        emit_helper(t, op);
-        return;
-    }
-    if (t->flags == FLAGS_HOST && op->live_in)
-        emit_flags_save(t);
-    flags = t->flags;
-    emit_gs(&t->e, false, 0x8b, HOST_S2, OFF_ATTENTION);
-    emit_gs(&t->e, false, 0x0b, HOST_S2, OFF_IRQ_WAITING);
-    {
-        uint8_t *quiet = emit_jump(&t->e, 4);
-
-        emit_helper(t, op);
-        emit_patch(&t->e, quiet, t->e.at);
-    }
-    t->flags = flags;
-    emit_interrupt_flag(t, true);
+    t->flags = FLAGS_SAVED;
 }
 
 static void emit_raise(struct translator *t, const struct op *op, unsigned vector, int32_t error)

@@ -122,6 +122,9 @@ uint32_t operand_descriptor(const struct translator *t, const struct op *op)
         descriptor |= ACCESS_READ;
     if (op->writes_memory)
         descriptor |= ACCESS_WRITE;
+    descriptor |= op->mask;
+    if (op->aligned)
+        descriptor |= ACCESS_ALIGNED;
     if (op->locked)
         descriptor |= ACCESS_LOCK;
     if (op->insn.segment == SEG_SS)
@@ -222,7 +225,7 @@ void emit_access(struct translator *t, const struct op *op, uint32_t descriptor,
     if (t->flags == FLAGS_HOST && op->live_in)
         emit_flags_save(t);
     t->saved_before[op - t->ops] = t->flags == FLAGS_SAVED;
-    if ((descriptor & (ACCESS_SEGMENTED | ACCESS_MASKED)) || (t->mode & MODE_ALIGN) || t->slow_count == BLOCK_SLOW) {
+    if ((descriptor & ACCESS_SEGMENTED) || (t->mode & MODE_ALIGN) || t->slow_count == BLOCK_SLOW) {
         emit_call_shared(t, SHARED_MEMORY_PLAIN, descriptor);
         body(t, op);
         emit_post(t, descriptor);

@@ -13,12 +13,17 @@ static uint64_t components(void)
 
 void vector_save(struct dbt_vcpu *c)
 {
+    static const uint32_t mxcsr = 0x1f80;
     uint64_t mask = components();
 
     if (!c->vector_live)
         return;
     c->vector_live = 0;
     __asm__ volatile("xsave64 %0" : "+m"(c->xsave) : "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
+    /* The guest's rounding and unmasked exceptions are not ours, nor are dirty upper halves. */
+    __asm__ volatile("ldmxcsr %0" : : "m"(mxcsr));
+    if (mask & 4)
+        __asm__ volatile("vzeroupper" : : : "memory");
 }
 
 void vector_load(struct dbt_vcpu *c)
