@@ -34,6 +34,7 @@ static bool mnemonic_allowed(ZydisMnemonic mnemonic)
     switch (mnemonic) {
     /* The host's kernel would answer. */
     case ZYDIS_MNEMONIC_SYSCALL: case ZYDIS_MNEMONIC_SYSENTER: case ZYDIS_MNEMONIC_VMCALL: case ZYDIS_MNEMONIC_VMMCALL:
+    case ZYDIS_MNEMONIC_SYSRET: case ZYDIS_MNEMONIC_SYSEXIT:
     case ZYDIS_MNEMONIC_SGDT: case ZYDIS_MNEMONIC_SIDT: case ZYDIS_MNEMONIC_SLDT: case ZYDIS_MNEMONIC_STR:
     case ZYDIS_MNEMONIC_SMSW:
     /* Never the same twice, or another machine's. */

@@ -458,6 +458,15 @@ static bool extension_absent(ZydisISAExt extension)
 
 static bool uses_vector_state(const ZydisDecodedInstruction *z)
 {
+    switch (z->mnemonic) {
+    case ZYDIS_MNEMONIC_LDMXCSR: /* Zydis does not say so of these */
+    case ZYDIS_MNEMONIC_STMXCSR:
+    case ZYDIS_MNEMONIC_VLDMXCSR:
+    case ZYDIS_MNEMONIC_VSTMXCSR:
+        return true;
+    default:
+        break;
+    }
     return (z->attributes & (ZYDIS_ATTRIB_FPU_STATE_CR | ZYDIS_ATTRIB_FPU_STATE_CW | ZYDIS_ATTRIB_XMM_STATE_CR |
                              ZYDIS_ATTRIB_XMM_STATE_CW)) != 0 ||
            z->meta.isa_ext == ZYDIS_ISA_EXT_X87 || z->meta.isa_ext == ZYDIS_ISA_EXT_MMX;

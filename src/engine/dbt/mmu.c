@@ -2,12 +2,13 @@
 
 #include "engine/dbt/descriptor.h"
 #include "engine/dbt/engine.h"
+#include "engine/dbt/masked.h"
 #include "engine/dbt/thunks.h"
 #include "engine/dbt/walk.h"
 #include "x86/paging.h"
 
 /* What memory_post() has to do (dbt_vcpu.bounce_kind). */
-enum bounce_kind { BOUNCE_NONE, BOUNCE_SPLIT, BOUNCE_MMIO, BOUNCE_CODE, BOUNCE_READ_ONLY, BOUNCE_SPLIT_LOCKED };
+enum bounce_kind { BOUNCE_NONE, BOUNCE_SPLIT, BOUNCE_MMIO, BOUNCE_CODE, BOUNCE_READ_ONLY, BOUNCE_SPLIT_LOCKED, BOUNCE_MASKED };
 
 static unsigned slot_of(uint64_t linear)
 {
@@ -281,13 +282,19 @@ void *memory_pre(struct dbt_vcpu *c, uint64_t address, uint32_t descriptor)
     c->bounce_kind = BOUNCE_NONE;
     if (descriptor & ACCESS_SEGMENTED)
         linear = segment_linear(c, (descriptor >> ACCESS_SEGMENT_SHIFT) & 7, address, size, kind_of(descriptor));
-    else
+    else if (!(descriptor & ACCESS_MASKED))
         check_canonical(c, linear, size, descriptor & ACCESS_STACK ? VECTOR_SS : VECTOR_GP);
-    if ((c->mode & MODE_ALIGN) && size <= 8 && (linear & (size - 1)))
+    if ((descriptor & ACCESS_ALIGNED) && (linear & (size - 1)))
+        raise_fault(c, VECTOR_GP, 0);
+    if ((c->mode & MODE_ALIGN) && (linear & (size - 1)) && !(size & (size - 1)))
         raise_fault(c, VECTOR_AC, 0);
     if ((c->dr[7] & 0xff))
         watch(c, linear, size, write);
-    if ((linear & (PAGE_SIZE - 1)) + size > PAGE_SIZE) {
+    if (descriptor & ACCESS_MASKED) {
+        host = masked_pre(c, linear, descriptor);
+        if (write)
+            c->bounce_kind = BOUNCE_MASKED;
+    } else if ((linear & (PAGE_SIZE - 1)) + size > PAGE_SIZE) {
         host = bounce(c, mmu, linear, descriptor, BOUNCE_SPLIT);
     } else {
         host = translate(c, mmu, linear, kind_of(descriptor), &physical, &direct);
@@ -325,6 +332,9 @@ void memory_post(struct dbt_vcpu *c)
         break;
     case BOUNCE_CODE:
         code_written(c, c->bounce_physical[0], size);
+        break;
+    case BOUNCE_MASKED:
+        masked_post(c);
         break;
     case BOUNCE_MMIO:
     case BOUNCE_SPLIT:
@@ -421,13 +431,22 @@ void mmu_write_as(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, unsig
         copy_linear(c, mmu, linear, (uint8_t *)&value, size, true);
 }
 
+/* Alignment checks (CR0.AM) are for what the program itself asks for. */
+static void check_alignment(struct dbt_vcpu *c, uint64_t linear, unsigned size)
+{
+    if ((c->mode & MODE_ALIGN) && (linear & (size - 1)))
+        raise_fault(c, VECTOR_AC, 0);
+}
+
 uint64_t mmu_read(struct dbt_vcpu *c, uint64_t linear, unsigned size)
 {
+    check_alignment(c, linear, size);
     return mmu_read_as(c, c->mmu, linear, size);
 }
 
 void mmu_write(struct dbt_vcpu *c, uint64_t linear, unsigned size, uint64_t value)
 {
+    check_alignment(c, linear, size);
     mmu_write_as(c, c->mmu, linear, size, value);
 }
 

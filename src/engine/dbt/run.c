@@ -140,7 +140,8 @@ static void settle(struct dbt_vcpu *c, bool after)
     struct code_place place;
     bool saved;
 
-    if (!code_locate(c, c->thunk_return, &place))
+    /* The return address may already be the next instruction's first; the call itself is not. */
+    if (!code_locate(c, c->thunk_return - 1, &place))
         return;
     c->rip = after ? place.next_rip : place.rip;
     if (!code64(c))

@@ -144,6 +144,8 @@ struct dbt_vcpu {
 
     _Alignas(64) uint8_t bounce[BOUNCE_SIZE]; /* an access that cannot be direct goes through here */
     uint64_t bounce_physical[2];  /* of the parts before and behind a page boundary */
+    uint64_t bounce_mask;         /* under a vector mask: the elements to write, */
+    uint32_t bounce_element;      /* and their size in bytes */
     uint8_t in_memory_pre;        /* raise_fault() finds rip from thunk_return */
     uint8_t debug_hits;           /* data breakpoints that the instruction touched: DR6.B0-B3 */
 

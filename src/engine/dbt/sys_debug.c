@@ -14,6 +14,8 @@ static void debug_write(struct dbt_vcpu *c, unsigned reg, uint64_t value)
         value = (value & DR6_WRITABLE) | DR6_FIXED;
     else if (reg == 7)
         value = (value & DR7_WRITABLE) | DR7_FIXED;
+    if (reg != 6 && c->dr[reg] != value)
+        mmu_flush_all(c); /* accesses to a watched page must not hit the TLB */
     c->dr[reg] = value;
 }
 

@@ -167,10 +167,16 @@ static void require_fsgsbase(struct dbt_vcpu *c)
         raise_fault(c, VECTOR_UD, -1);
 }
 
+/* An operand-size prefix does not count. */
+static unsigned base_size(const struct insn *insn)
+{
+    return insn->operand_size == 8 ? 8 : 4;
+}
+
 static void base_read(struct dbt_vcpu *c, const struct insn *insn, enum segment which)
 {
     require_fsgsbase(c);
-    reg_set(c, insn->rm, insn->operand_size, false, c->segment[which].base);
+    reg_set(c, insn->rm, base_size(insn), false, c->segment[which].base);
     insn_done(c, insn);
 }
 
@@ -179,7 +185,7 @@ static void base_write(struct dbt_vcpu *c, const struct insn *insn, enum segment
     uint64_t base;
 
     require_fsgsbase(c);
-    base = reg_get(c, insn->rm, insn->operand_size, false);
+    base = reg_get(c, insn->rm, base_size(insn), false);
     if (!canonical(base))
         raise_fault(c, VECTOR_GP, 0);
     c->segment[which].base = base;
