@@ -63,6 +63,11 @@ bool forms_allowed(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *
     /* A 16-bit near branch is AMD's alone, and Zydis does not decode it so. */
     if (z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && (z->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE))
         return false;
+    /* Repeat prefixes change what LOOPcc does, on some processors. */
+    for (unsigned i = 0; i < z->raw.prefix_count; i++)
+        if (z->opcode >= 0xe0 && z->opcode <= 0xe3 && z->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT &&
+            (z->raw.prefixes[i].value == 0xf2 || z->raw.prefixes[i].value == 0xf3))
+            return false;
     for (unsigned i = 0; i < z->operand_count; i++)
         if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER && (operands[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
             ZydisRegisterGetClass(operands[i].reg.value) == ZYDIS_REGCLASS_SEGMENT)

@@ -454,6 +454,8 @@ void mmu_probe(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, unsigned
 {
     uint64_t physical[2];
 
+    if (size <= 8)
+        check_alignment(c, linear, size);
     if (hit(c, mmu, linear, size, access))
         return;
     check_canonical(c, linear, size, VECTOR_GP);

@@ -81,14 +81,23 @@ static bool guest_fault(struct dbt_vcpu *c, ucontext_t *context)
     return true;
 }
 
-/* Guest calls nested deeper than the return stack: forget the outer ones. */
-static bool stack_overflow(struct dbt_vcpu *c, const siginfo_t *info, ucontext_t *context)
+/*
+ * Guest calls nested deeper than the return stack: forget the outer ones. A thunk that ran into the guard page with
+ * its PUSHF keeps its own return address, which is on top.
+ */
+static bool stack_overflow(struct dbt_vcpu *c, const siginfo_t *info, ucontext_t *context, bool in_thunk)
 {
     uint64_t address = (uint64_t)(uintptr_t)info->si_addr;
+    uint64_t top = (uint64_t)context->uc_mcontext.gregs[REG_RSP];
+    uint64_t fresh = c->shadow_base;
 
     if (address - (uint64_t)(uintptr_t)c->return_stack >= PAGE_SIZE)
         return false;
-    context->uc_mcontext.gregs[REG_RSP] = (greg_t)c->shadow_base;
+    if (in_thunk) {
+        fresh -= 8;
+        *(uint64_t *)fresh = *(const uint64_t *)top;
+    }
+    context->uc_mcontext.gregs[REG_RSP] = (greg_t)fresh;
     return true;
 }
 
@@ -98,11 +107,15 @@ static void handle(int number, siginfo_t *info, void *argument)
     struct dbt_vcpu *c = current;
     int saved_errno = errno;
 
-    if (c && cache_contains(&c->dbt->cache, (uint64_t)context->uc_mcontext.gregs[REG_RIP])) {
-        if ((number == SIGSEGV && stack_overflow(c, info, context)) || guest_fault(c, context)) {
-            errno = saved_errno;
-            return;
-        }
+    uint64_t rip = (uint64_t)context->uc_mcontext.gregs[REG_RIP];
+    bool in_thunk = rip - (uint64_t)(uintptr_t)thunks_begin < (uint64_t)(thunks_end - thunks_begin);
+    bool in_code = c && cache_contains(&c->dbt->cache, rip);
+
+    if (c && (in_code || in_thunk) && number == SIGSEGV && stack_overflow(c, info, context, in_thunk))
+        return;
+    if (in_code && guest_fault(c, context)) {
+        errno = saved_errno;
+        return;
     }
     /* Ours: let it end the process where it happened. */
     signal(number, SIG_DFL);

@@ -133,12 +133,19 @@ static void copy_elements(void *to, const void *from, uint64_t count, unsigned s
     }
 }
 
+/* The destination of MOVS: the source shows when both fault. */
+static uint64_t destination_after(const struct string_state *s, uint64_t from)
+{
+    mmu_probe(s->c, s->c->mmu, from, s->size, MMU_READ);
+    return destination(s, MMU_WRITE);
+}
+
 /* As many elements as one stretch has; at least one. */
 static uint64_t move_some(const struct string_state *s)
 {
     struct dbt_vcpu *c = s->c;
     uint64_t from = source(s, MMU_READ);
-    uint64_t to = destination(s, MMU_WRITE);
+    uint64_t to = destination_after(s, from);
     uint64_t count = plain(s) ? least(remaining(s), least(stretch(s, from), stretch(s, to))) : 0;
     uint8_t *host_from = count ? mmu_page(c, from, MMU_READ) : NULL;
     uint8_t *host_to = host_from ? mmu_page(c, to, MMU_WRITE) : NULL;

@@ -129,6 +129,9 @@
 \name:
 .endm
 
+    .globl thunks_begin, thunks_end
+thunks_begin:
+
 /* int thunk_enter(c, code) */
 FUNCTION thunk_enter
     PUSH_FRAME
@@ -315,5 +318,6 @@ FUNCTION thunk_raise
     mov rdx, r11
     sar rdx, 32
     call raise_fault
+thunks_end:
 
     .section .note.GNU-stack, "", @progbits

@@ -77,6 +77,9 @@ void thunk_attention(void);
 void thunk_raise(void);
 void thunk_return_underflow(void);
 
+/* The thunks' code. */
+extern const char thunks_begin[], thunks_end[];
+
 /* C behind the thunks. */
 void *memory_pre(struct dbt_vcpu *c, uint64_t address, uint32_t descriptor);
 void memory_post(struct dbt_vcpu *c);
