@@ -37,6 +37,8 @@ static bool mnemonic_allowed(ZydisMnemonic mnemonic)
     case ZYDIS_MNEMONIC_SYSRET: case ZYDIS_MNEMONIC_SYSEXIT:
     case ZYDIS_MNEMONIC_SGDT: case ZYDIS_MNEMONIC_SIDT: case ZYDIS_MNEMONIC_SLDT: case ZYDIS_MNEMONIC_STR:
     case ZYDIS_MNEMONIC_SMSW:
+    /* Hidden from guests by CPUID. */
+    case ZYDIS_MNEMONIC_CLZERO:
     /* Never the same twice, or another machine's. */
     case ZYDIS_MNEMONIC_CPUID: case ZYDIS_MNEMONIC_RDTSC: case ZYDIS_MNEMONIC_RDTSCP: case ZYDIS_MNEMONIC_RDPMC:
     case ZYDIS_MNEMONIC_RDRAND: case ZYDIS_MNEMONIC_RDSEED: case ZYDIS_MNEMONIC_RDPID: case ZYDIS_MNEMONIC_XGETBV:

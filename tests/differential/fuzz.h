@@ -6,7 +6,7 @@
 #include "guest.h"
 #include "native.h"
 
-enum { FUZZ_SIGNATURES = 512, FUZZ_SIGNATURE = 160 };
+enum { FUZZ_SIGNATURES = 512, FUZZ_SIGNATURE = 160, FUZZ_FAILURES = 8 /* looked at of one batch */, FUZZ_DESCRIPTION = 2048 };
 
 struct fuzz {
     struct forms forms;
@@ -17,6 +17,7 @@ struct fuzz {
     uint64_t executed[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* instructions that completed on the processor */
     char signatures[FUZZ_SIGNATURES][FUZZ_SIGNATURE]; /* of mismatches that were reported already */
     unsigned signature_count;
+    char description[FUZZ_FAILURES][FUZZ_DESCRIPTION];
 };
 
 bool fuzz_open(struct fuzz *fuzz);

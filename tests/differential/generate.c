@@ -23,6 +23,7 @@ struct context {
     uint64_t at;          /* address of the instruction being made */
     bool ends;            /* it must be the last one */
     unsigned aimed;       /* bit i: instruction i is a branch that has its target */
+    unsigned inside;      /* bit i: branches may not lead to instruction i */
 };
 
 
@@ -451,7 +452,7 @@ static void append_loop(struct context *c)
     uint8_t bytes[15] = {0xb9, (uint8_t)(1 + random_below(c->r, 5))};
     ZydisDecodedInstruction z;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-    unsigned start, length;
+    unsigned start, length, first;
     bool spoils;
 
     append(c, bytes, 5);
@@ -463,6 +464,7 @@ static void append_loop(struct context *c)
             spoils = operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
                      ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operands[i].reg.value) == ZYDIS_REGISTER_RCX;
     } while (spoils || c->ends);
+    first = c->code->count;
     append(c, bytes, length);
     if (random_percent(c->r, 50)) {
         append(c, (const uint8_t[]){0xff, 0xc9}, 2);
@@ -473,6 +475,8 @@ static void append_loop(struct context *c)
     bytes[1] = (uint8_t)(start - c->code->length - 2u);
     c->aimed |= 1u << c->code->count;
     append(c, bytes, 2);
+    for (unsigned i = first; i < c->code->count; i++)
+        c->inside |= 1u << i; /* without a count it would go round for long */
 }
 
 /* lea r, [rip + L]; jmp r, or call r; something; L: */
@@ -500,8 +504,12 @@ static void aim_branches(struct context *c)
     for (unsigned i = 0; i < code->count; i++) {
         uint8_t *bytes = code->bytes + code->offset[i];
         unsigned end = i + 1 < code->count ? code->offset[i + 1] : code->length, to = i + 1 + random_below(c->r, code->count - i);
-        int32_t distance = (int32_t)(to < code->count ? code->offset[to] : code->length) - (int32_t)end;
+        int32_t distance;
         ZydisDecodedInstruction z;
+
+        while (c->inside >> to & 1)
+            to++;
+        distance = (int32_t)(to < code->count ? code->offset[to] : code->length) - (int32_t)end;
 
         if (ZYAN_FAILED(ZydisDecoderDecodeInstruction(&c->forms->decoder, NULL, bytes, end - code->offset[i], &z)) ||
             z.meta.branch_type == ZYDIS_BRANCH_TYPE_NONE || !z.raw.imm[0].is_relative || (c->aimed >> i & 1))

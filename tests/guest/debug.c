@@ -16,7 +16,7 @@ enum { STEP_MAX = 64 };
 #define DR7_DATA(n, kind, length) \
     (1ull << (2 * (n)) | (uint64_t)(kind) << (16 + 4 * (n)) | (uint64_t)(length) << (18 + 4 * (n)))
 
-enum { KIND_WRITE = 1, KIND_IO = 2, KIND_ACCESS = 3, LENGTH_1 = 0, LENGTH_2 = 1, LENGTH_4 = 3, LENGTH_8 = 2 };
+enum { KIND_WRITE = 1, KIND_ACCESS = 3, LENGTH_1 = 0, LENGTH_4 = 3, LENGTH_8 = 2 };
 
 SNIPPET(step_line, 64, "nop; incl %eax; movl %eax, %ebx; jmp 1f; nop; 1: nop");
 SNIPPET(step_string, 64, "rep movsb; nop");

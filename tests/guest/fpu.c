@@ -290,7 +290,8 @@ static void set_xcr0(uint64_t value)
     __asm__ volatile("xsetbv" : : "a"((uint32_t)value), "d"((uint32_t)(value >> 32)), "c"(0) : "memory");
 }
 
-#define XSETBV_OPERANDS(index, value) : : "c"(index), "a"((uint32_t)(value)), "d"((uint32_t)((uint64_t)(value) >> 32)) : "memory"
+#define XSETBV_OPERANDS(index, value)                                                                                  \
+    : : "c"(index), "a"((uint32_t)(value)), "d"((uint32_t)((uint64_t)(value) >> 32)) : "memory"
 
 static void test_xsetbv(void)
 {

@@ -9,7 +9,7 @@
 
 const char test_name[] = "idt";
 
-enum { VECTOR_TEST = 0x60, VECTOR_OTHER = 0x61 };
+enum { VECTOR_TEST = 0x60 };
 
 SNIPPET(user_nothing, 64, "nop");
 SNIPPET(user_int60, 64, "int $0x60");

@@ -218,9 +218,13 @@ static void test_tsc(void)
         last = now;
     }
     CHECK_EQ(backwards, 0);
-    uint64_t start = read_tsc();
-    pit_delay_us(2000);
-    uint64_t khz = (read_tsc() - start) / 2;
+    uint64_t khz = ~0ull; /* the least of some: the host may take the processor away in between */
+    for (unsigned i = 0; i < 10; i++) {
+        uint64_t start = read_tsc();
+        pit_delay_us(1000);
+        uint64_t ticks = read_tsc() - start;
+        khz = ticks < khz ? ticks : khz;
+    }
     CHECK(khz > 100000 && khz < 20000000);
 
     EXPECT_END(context_user(user_rdtsc), user_rdtsc);

@@ -11,7 +11,12 @@
 const char test_name[] = "segments";
 
 /* Slots of the GDT that the tests describe anew. */
-enum { SLOT_A = FREE_SELECTOR, SLOT_B = FREE_SELECTOR + 8, SLOT_GATE = FREE_SELECTOR + 16, SLOT_LDT = FREE_SELECTOR + 32 };
+enum {
+    SLOT_A = FREE_SELECTOR,
+    SLOT_B = FREE_SELECTOR + 8,
+    SLOT_GATE = FREE_SELECTOR + 16,
+    SLOT_LDT = FREE_SELECTOR + 32,
+};
 
 #define DATA (DESCRIPTOR_P | DESCRIPTOR_S | DESCRIPTOR_W | DESCRIPTOR_A)
 #define CODE (DATA | DESCRIPTOR_CODE)
@@ -33,7 +38,6 @@ SNIPPET(fs_read, 32, "movl %eax, %fs; movl %fs:(%ebx), %ecx");
 SNIPPET(fs_write, 32, "movl %eax, %fs; movl %ecx, %fs:(%ebx)");
 SNIPPET(fs_write_byte, 32, "movl %eax, %fs; movb %cl, %fs:(%ebx)");
 SNIPPET(ds_read, 32, "movl %eax, %ds; movl (%ebx), %ecx");
-SNIPPET(ss_read, 32, "movl %ss:(%ebx), %ecx");
 SNIPPET(ss_push, 32, "movl %eax, %ss; movl %ebx, %esp; pushl %ecx");
 SNIPPET(cs_write, 32, "movl %ecx, %cs:(%ebx)");
 SNIPPET(cs_read, 32, "movl %cs:(%ebx), %ecx");
@@ -133,7 +137,8 @@ static void test_bases(void)
     if (!skip_on("qemu", "a null selector clears the base whatever the vendor")) {
         __asm__ volatile("movl %0, %%gs" : : "r"(0));
         /* Leaf 0x80000021, bit 6: newer processors of AMD do as Intel's. */
-        bool clears = vendor_is_intel() || (cpuid(0x80000000, 0).eax >= 0x80000021 && cpuid(0x80000021, 0).eax & 1 << 6);
+        bool newer = cpuid(0x80000000, 0).eax >= 0x80000021 && cpuid(0x80000021, 0).eax & 1 << 6;
+        bool clears = vendor_is_intel() || newer;
         CHECK_EQ(read_msr(MSR_GS_BASE), clears ? 0 : 0xffff800000001000);
     }
     write_msr(MSR_GS_BASE, 0);

@@ -118,7 +118,6 @@ static void test_locked(void)
         CHECK_EQ(unaligned(page_crossing), (uint64_t)cpus * (rounds / 16));
 }
 
-/* The same processor-crossing counters against an ordinary locked write to one half. */
 static void test_identity(void)
 {
     test_group("identity");

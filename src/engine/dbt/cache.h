@@ -91,7 +91,7 @@ struct code_cache {
     int fd;
     uint32_t used;
     uint32_t stubs_used;      /* of the first STUBS_SIZE bytes */
-    struct { uint32_t key, offset; } stubs[STUBS];
+    struct { uint64_t key; uint32_t offset; } stubs[STUBS];
     uint8_t *data;            /* blocks, maps, helper calls: a bump allocator */
     uint64_t data_used;
     struct block **blocks;    /* in order of their code */

@@ -7,11 +7,50 @@
  */
 #include "engine/dbt/translate.h"
 
-/* New contents of the register fields; a memory operand is [memory]. */
+/* New contents of the register fields, and where a memory operand is; its base is HOST_NONE without one. */
 struct mapping {
     unsigned reg, rm, vvvv, embedded;
-    int memory;
+    struct host_address memory;
 };
+
+/* The bits of a register number beyond three that an encoding has room for outside ModRM. */
+struct extension {
+    bool base, index;
+};
+
+static struct extension extension_of(const struct mapping *m)
+{
+    if (m->memory.base < 0)
+        return (struct extension){m->rm & 8, m->rm & 16};
+    return (struct extension){m->memory.base & 8, m->memory.index >= 0 && (m->memory.index & 8)};
+}
+
+/* ModRM and what belongs to it. EVEX scales an 8-bit displacement, so it gets 32 bits. */
+static void emit_modrm(struct emitter *e, const struct mapping *m, bool evex)
+{
+    const struct host_address *at = &m->memory;
+    unsigned base = (unsigned)at->base & 7;
+    bool none = at->displacement == 0 && base != 5;
+    bool small = !evex && at->displacement >= -128 && at->displacement <= 127;
+    unsigned mod = none ? 0 : small ? 0x40 : 0x80;
+
+    if (at->base < 0) {
+        emit_byte(e, 0xc0u | (m->reg & 7) << 3 | (m->rm & 7));
+        return;
+    }
+    if (at->index < 0 && base != 4) {
+        emit_byte(e, mod | (m->reg & 7) << 3 | base);
+    } else {
+        emit_byte(e, mod | (m->reg & 7) << 3 | 4);
+        emit_byte(e, (at->index < 0 ? 4u : (unsigned)at->index & 7) << 3 | base);
+    }
+    if (none)
+        return;
+    if (small)
+        emit_byte(e, (uint8_t)at->displacement);
+    else
+        emit_u32(e, (uint32_t)at->displacement);
+}
 
 static bool is_gpr(const ZydisDecodedOperand *operand)
 {
@@ -84,6 +123,7 @@ static void emit_legacy(struct translator *t, const struct op *op, const struct 
     const ZydisDecodedInstruction *z = &op->z;
     struct emitter *e = &t->e;
     bool modrm = (z->attributes & ZYDIS_ATTRIB_HAS_MODRM) != 0;
+    const struct extension extended = extension_of(m);
     unsigned rex = z->raw.rex.W ? 8u : 0;
     unsigned opcode = z->opcode;
 
@@ -95,7 +135,7 @@ static void emit_legacy(struct translator *t, const struct op *op, const struct 
         if (z->raw.prefixes[i].value == 0xf2 || z->raw.prefixes[i].value == 0xf3)
             emit_byte(e, z->raw.prefixes[i].value);
     if (modrm)
-        rex |= (m->reg & 8 ? 4u : 0) | (m->memory >= 0 ? (m->memory & 8 ? 1u : 0) : (m->rm & 8 ? 1u : 0));
+        rex |= (m->reg & 8 ? 4u : 0) | (extended.base ? 1u : 0) | (m->memory.base >= 0 && extended.index ? 2u : 0);
     else
         rex |= m->embedded & 8 ? 1u : 0;
     if (rex || (z->attributes & ZYDIS_ATTRIB_HAS_REX))
@@ -111,12 +151,8 @@ static void emit_legacy(struct translator *t, const struct op *op, const struct 
             if (op->operand[i].encoding == ZYDIS_OPERAND_ENCODING_OPCODE)
                 opcode = (opcode & 0xf8u) | (m->embedded & 7);
     emit_byte(e, opcode);
-    if (modrm) {
-        if (m->memory >= 0)
-            emit_byte(e, (m->reg & 7) << 3 | ((unsigned)m->memory & 7));
-        else
-            emit_byte(e, 0xc0u | (m->reg & 7) << 3 | (m->rm & 7));
-    }
+    if (modrm)
+        emit_modrm(e, m, false);
 }
 
 static void emit_vex(struct translator *t, const struct op *op, const struct mapping *m)
@@ -126,14 +162,15 @@ static void emit_vex(struct translator *t, const struct op *op, const struct map
     bool three = op->z.raw.vex.size == 3;
     unsigned map = three ? p[1] & 0x1fu : 1;
     unsigned last = three ? p[2] : p[1];
-    unsigned base = m->memory >= 0 ? (unsigned)m->memory : m->rm;
+    const struct extension extended = extension_of(m);
 
     emit_byte(e, 0xc4);
-    emit_byte(e, (m->reg & 8 ? 0 : 0x80u) | 0x40u | (base & 8 ? 0 : 0x20u) | map);
+    emit_byte(e, (m->reg & 8 ? 0 : 0x80u) | (m->memory.base >= 0 && extended.index ? 0 : 0x40u) |
+                     (extended.base ? 0 : 0x20u) | map);
     emit_byte(e, (three ? last & 0x80u : 0) | (~m->vvvv & 15u) << 3 | (last & 7u));
     emit_byte(e, op->z.opcode);
     if (op->z.attributes & ZYDIS_ATTRIB_HAS_MODRM) /* not VZEROUPPER */
-        emit_byte(e, (m->memory >= 0 ? 0 : 0xc0u) | (m->reg & 7) << 3 | (base & 7));
+        emit_modrm(e, m, false);
 }
 
 static void emit_evex(struct translator *t, const struct op *op, const struct mapping *m)
@@ -141,16 +178,16 @@ static void emit_evex(struct translator *t, const struct op *op, const struct ma
     const uint8_t *p = op->insn.bytes + op->z.raw.evex.offset;
     struct emitter *e = &t->e;
     unsigned p0 = p[1] & 0x0fu;
-    unsigned base = m->memory >= 0 ? (unsigned)m->memory : m->rm;
+    const struct extension extended = extension_of(m);
 
     p0 |= (m->reg & 8 ? 0 : 0x80u) | (m->reg & 16 ? 0 : 0x10u);
-    p0 |= (base & 8 ? 0 : 0x20u) | (m->memory < 0 && (base & 16) ? 0 : 0x40u);
+    p0 |= (extended.base ? 0 : 0x20u) | (extended.index ? 0 : 0x40u);
     emit_byte(e, 0x62);
     emit_byte(e, p0);
     emit_byte(e, (p[2] & 0x87u) | (~m->vvvv & 15u) << 3);
     emit_byte(e, (p[3] & 0xf7u) | (m->vvvv & 16 ? 0 : 8u));
     emit_byte(e, op->z.opcode);
-    emit_byte(e, (m->memory >= 0 ? 0 : 0xc0u) | (m->reg & 7) << 3 | (base & 7));
+    emit_modrm(e, m, true);
 }
 
 static void emit_immediates(struct translator *t, const struct op *op)
@@ -207,8 +244,11 @@ struct stand_in {
     bool load, store;
 };
 
-static unsigned choose_stand_in(struct stand_in *stand_ins, unsigned count, unsigned guest, bool read, bool written, bool memory)
+static unsigned choose_stand_in(struct stand_in *stand_ins, unsigned count, unsigned guest, bool read, bool written, bool memory,
+                                unsigned first)
 {
+    unsigned second = first == HOST_S2 ? HOST_S1 : HOST_S2;
+
     for (unsigned i = 0; i < count; i++)
         if (stand_ins[i].guest == guest) {
             stand_ins[i].load |= read;
@@ -216,15 +256,15 @@ static unsigned choose_stand_in(struct stand_in *stand_ins, unsigned count, unsi
             return count;
         }
     /*
-     * S2 first. S1 is next, though it may hold the address: whoever comes second with a memory
+     * `first` is free. The second is next, though it may hold the address: whoever comes second with a memory
      * operand, or third without, is read or written only, and the processor reads before it writes.
      */
     stand_ins[count].guest = (uint8_t)guest;
-    stand_ins[count].host = count == 0 ? HOST_S2 : HOST_S1;
+    stand_ins[count].host = (uint8_t)(count == 0 ? first : second);
     if (memory && count == 1 && !(stand_ins[0].load && read))
-        stand_ins[1].host = stand_ins[0].store && written ? HOST_S1 : HOST_S2;
+        stand_ins[1].host = (uint8_t)(stand_ins[0].store && written ? second : first);
     if (!memory && count == 2)
-        stand_ins[2].host = stand_ins[0].store && !stand_ins[0].load ? HOST_S2 : HOST_S1;
+        stand_ins[2].host = (uint8_t)(stand_ins[0].store && !stand_ins[0].load ? first : second);
     stand_ins[count].load = read;
     stand_ins[count].store = written;
     return count + 1;
@@ -238,7 +278,7 @@ static unsigned stand_in_host(const struct stand_in *stand_ins, unsigned count, 
     return (unsigned)emit_host_of(guest);
 }
 
-static unsigned collect(const struct op *op, struct stand_in stand_ins[4], bool *high)
+static unsigned collect(const struct op *op, unsigned first, struct stand_in stand_ins[4], bool *high)
 {
     struct fields fields = op->fields;
     unsigned count = 0;
@@ -262,7 +302,7 @@ static unsigned collect(const struct op *op, struct stand_in stand_ins[4], bool 
         if (written && (operand->size < 32 || (operand->actions & ZYDIS_OPERAND_ACTION_CONDWRITE) ||
                         op->z.mnemonic == ZYDIS_MNEMONIC_BSF || op->z.mnemonic == ZYDIS_MNEMONIC_BSR))
             read = true;
-        count = choose_stand_in(stand_ins, count, *field & 15, read, written, op->memory != NULL);
+        count = choose_stand_in(stand_ins, count, *field & 15, read, written, op->memory != NULL, first);
     }
     return count;
 }
@@ -279,26 +319,35 @@ static struct mapping map_fields(const struct op *op, const struct stand_in *sta
         if (field && is_gpr(operand) && !is_high(operand))
             *field = (uint8_t)stand_in_host(stand_ins, count, *field_of(&original, operand->encoding) & 15);
     }
-    return (struct mapping){fields.reg, fields.rm, fields.vvvv, fields.embedded, HOST_NONE};
+    return (struct mapping){fields.reg, fields.rm, fields.vvvv, fields.embedded, {HOST_NONE, HOST_NONE, 0}};
 }
 
-void copy_op(struct translator *t, const struct op *op, int memory_base)
+bool copy_uses_high_byte(const struct op *op)
+{
+    for (unsigned i = 0; i < op->z.operand_count; i++)
+        if (op->operand[i].type == ZYDIS_OPERAND_TYPE_REGISTER && is_high(&op->operand[i]))
+            return true;
+    return false;
+}
+
+void copy_op(struct translator *t, const struct op *op)
 {
     struct stand_in stand_ins[4];
     bool high;
-    unsigned count = collect(op, stand_ins, &high);
+    unsigned count = collect(op, op->memory && t->operand_at.index == HOST_S2 ? HOST_S1 : HOST_S2, stand_ins, &high);
     struct mapping m = map_fields(op, stand_ins, count);
     bool borrow = high && op->memory;
 
     for (unsigned i = 0; i < count; i++)
         if (stand_ins[i].load)
             emit_load_guest(t, stand_ins[i].host, stand_ins[i].guest);
-    m.memory = op->memory ? memory_base : HOST_NONE;
+    if (op->memory)
+        m.memory = t->operand_at;
     if (borrow) {
         /* AH..BH exclude a REX prefix, so the address must be in a low register for a moment. */
         emit_mov_rr(&t->e, HOST_S2, HOST_RDI);
-        emit_mov_rr(&t->e, HOST_RDI, (unsigned)memory_base);
-        m.memory = HOST_RDI;
+        emit_mov_rr(&t->e, HOST_RDI, HOST_S1);
+        m.memory.base = HOST_RDI;
     }
     if (!copy_relocated(t, op, m.embedded))
         emit_encoded(t, op, &m);

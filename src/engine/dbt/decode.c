@@ -113,6 +113,8 @@ static bool needs_alignment(const struct op *op)
 {
     switch (op->z.mnemonic) {
     case ZYDIS_MNEMONIC_CMPXCHG16B:
+    case ZYDIS_MNEMONIC_CVTPD2PI:
+    case ZYDIS_MNEMONIC_CVTTPD2PI:
         return true;
     case ZYDIS_MNEMONIC_MOVUPS:
     case ZYDIS_MNEMONIC_MOVUPD:
@@ -134,7 +136,7 @@ static bool needs_alignment(const struct op *op)
     case ZYDIS_EXCEPTION_CLASS_SSE1:
     case ZYDIS_EXCEPTION_CLASS_SSE2:
     case ZYDIS_EXCEPTION_CLASS_SSE4:
-        return op->memory_size == 16;
+        return op->memory_size == 16 && op->z.meta.isa_ext != ZYDIS_ISA_EXT_SHA;
     default:
         return false;
     }
@@ -164,6 +166,18 @@ static unsigned log2_of(unsigned value)
     return result;
 }
 
+/* Does it report a pending x87 exception before anything else? */
+static bool waits_for_x87(const struct op *op)
+{
+    if (op->z.meta.isa_ext == ZYDIS_ISA_EXT_X87)
+        return op->z.mnemonic != ZYDIS_MNEMONIC_FNSTCW && op->z.mnemonic != ZYDIS_MNEMONIC_FNSTSW;
+    for (unsigned i = 0; i < op->z.operand_count_visible; i++)
+        if (op->operand[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            ZydisRegisterGetClass(op->operand[i].reg.value) == ZYDIS_REGCLASS_MMX)
+            return true;
+    return false;
+}
+
 static bool masked_move(ZydisMnemonic mnemonic)
 {
     return mnemonic == ZYDIS_MNEMONIC_VMASKMOVPS || mnemonic == ZYDIS_MNEMONIC_VMASKMOVPD ||
@@ -186,6 +200,9 @@ static bool packed_move(ZydisMnemonic mnemonic)
 /* Do faults of elements that the mask leaves out not count? (SDM volume 2, 2.8: types with NF, no fault suppression) */
 static bool suppresses_faults(const ZydisDecodedInstruction *z)
 {
+    /* Elements of the result that are made from several of the operand. */
+    if (z->mnemonic == ZYDIS_MNEMONIC_VDBPSADBW || z->mnemonic == ZYDIS_MNEMONIC_VCVTNE2PS2BF16)
+        return false;
     switch (z->meta.exception_class) {
     case ZYDIS_EXCEPTION_CLASS_E1NF:
     case ZYDIS_EXCEPTION_CLASS_E2NF:
@@ -207,6 +224,8 @@ static uint32_t mask_descriptor(const struct op *op)
     const ZydisDecodedInstruction *z = &op->z;
     unsigned element = op->memory ? op->memory->element_size / 8u : 0, count, kind = MASK_ELEMENTS, number;
 
+    if (op->z.mnemonic == ZYDIS_MNEMONIC_VEXTRACTF32X8)
+        element = 4; /* Zydis says 2 */
     if (!element || element > 8)
         return 0;
     count = op->memory_size / element;
@@ -529,6 +548,8 @@ static enum op_kind classify(const struct op *op)
 
     if (is_jcc(z->mnemonic))
         return OP_JCC;
+    if (z->meta.isa_ext == ZYDIS_ISA_EXT_MPX)
+        return OP_NOP; /* what they are where MPX is not enabled: no operand is accessed */
     switch (z->mnemonic) {
     case ZYDIS_MNEMONIC_JMP:
         return relative ? OP_JUMP : OP_JUMP_INDIRECT;
@@ -552,6 +573,8 @@ static enum op_kind classify(const struct op *op)
     case ZYDIS_MNEMONIC_LEA:
         return OP_LEA;
     case ZYDIS_MNEMONIC_NOP:
+        /* 0F 0D with a register: the processor's word whether it is one. */
+        return z->opcode_map == ZYDIS_OPCODE_MAP_0F && z->opcode == 0x0d && z->raw.modrm.mod == 3 ? OP_COPY : OP_NOP;
     case ZYDIS_MNEMONIC_ENDBR32:
     case ZYDIS_MNEMONIC_ENDBR64:
     case ZYDIS_MNEMONIC_RDSSPD:
@@ -677,7 +700,7 @@ bool decode_op(struct translator *t, struct op *op, const uint8_t *bytes, unsign
         return false;
     op->rip = rip;
     op->memory = NULL;
-    op->reads_memory = op->writes_memory = op->locked = op->aligned = false;
+    op->reads_memory = op->writes_memory = op->locked = op->aligned = op->waits = false;
     op->mask = 0;
     op->memory_size = 0;
     op->flags_read = op->flags_killed = op->flags_touched = 0;
@@ -697,6 +720,7 @@ bool decode_op(struct translator *t, struct op *op, const uint8_t *bytes, unsign
     if (op->memory) {
         op->aligned = needs_alignment(op);
         op->mask = mask_descriptor(op);
+        op->waits = waits_for_x87(op);
     }
     fill_insn(op, bytes);
     choose(t, op);

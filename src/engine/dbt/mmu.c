@@ -21,11 +21,13 @@ static uint64_t tlb_no_match(unsigned slot)
     return (uint64_t)(slot ^ 1) << PAGE_SHIFT;
 }
 
-static void clear_entry(struct tlb_entry *entry, unsigned slot)
+static void clear_entry(struct dbt_vcpu *c, enum mmu_index mmu, unsigned slot)
 {
+    struct tlb_entry *entry = &c->tlb[mmu][slot];
+
     entry->read = tlb_no_match(slot);
     entry->write = tlb_no_match(slot);
-    entry->physical = 0;
+    c->tlb_flags[mmu][slot] = 0;
 }
 
 _Noreturn static void page_fault(struct dbt_vcpu *c, uint64_t linear, uint32_t error)
@@ -81,10 +83,11 @@ static uint8_t *fill(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, co
     code = cache_page_has_code(&dbt->cache, page);
     *direct_write = !read_only && !code;
     if (!watched) {
-        if ((entry->physical & TLB_VALID) && entry->read != tag && entry->write != tag)
-            clear_entry(entry, slot);
+        if ((c->tlb_flags[mmu][slot] & TLB_VALID) && entry->read != tag && entry->write != tag)
+            clear_entry(c, mmu, slot);
         entry->host = (uint64_t)(uintptr_t)dbt->memory->host + (page << PAGE_SHIFT);
-        entry->physical = (walk->physical & ~(uint64_t)(PAGE_SIZE - 1)) | TLB_VALID | (walk->global ? TLB_GLOBAL : 0);
+        entry->addend = entry->host - tag;
+        c->tlb_flags[mmu][slot] = (uint8_t)(TLB_VALID | (walk->global ? TLB_GLOBAL : 0));
         entry->read = walk->readable ? tag : tlb_no_match(slot);
         entry->write = walk->writable && *direct_write && (write || !dbt->dirty) ? tag : tlb_no_match(slot);
         if (!walk->global)
@@ -268,6 +271,17 @@ static enum mmu_access kind_of(uint32_t descriptor)
     return descriptor & ACCESS_WRITE ? MMU_WRITE : MMU_READ;
 }
 
+/* An unmasked x87 exception that waits for the next instruction comes before that one's operand. */
+static bool x87_exception_pending(const struct dbt_vcpu *c)
+{
+    uint16_t status;
+
+    if (!c->vector_live)
+        return false;
+    __asm__ volatile("fnstsw %0" : "=a"(status));
+    return status & 0x80; /* ES */
+}
+
 void *memory_pre(struct dbt_vcpu *c, uint64_t address, uint32_t descriptor)
 {
     unsigned size = descriptor & ACCESS_SIZE;
@@ -280,13 +294,16 @@ void *memory_pre(struct dbt_vcpu *c, uint64_t address, uint32_t descriptor)
 
     c->in_memory_pre = 1;
     c->bounce_kind = BOUNCE_NONE;
+    if ((descriptor & ACCESS_X87) && x87_exception_pending(c))
+        raise_fault(c, VECTOR_MF, -1);
+    /* Under a mask the instruction itself finds out: an empty one forgives it. */
+    if ((descriptor & (ACCESS_ALIGNED | ACCESS_MASKED)) == ACCESS_ALIGNED && (linear & (size - 1)))
+        raise_fault(c, VECTOR_GP, 0);
     if (descriptor & ACCESS_SEGMENTED)
         linear = segment_linear(c, (descriptor >> ACCESS_SEGMENT_SHIFT) & 7, address, size, kind_of(descriptor));
     else if (!(descriptor & ACCESS_MASKED))
         check_canonical(c, linear, size, descriptor & ACCESS_STACK ? VECTOR_SS : VECTOR_GP);
-    if ((descriptor & ACCESS_ALIGNED) && (linear & (size - 1)))
-        raise_fault(c, VECTOR_GP, 0);
-    if ((c->mode & MODE_ALIGN) && (linear & (size - 1)) && !(size & (size - 1)))
+    if ((c->mode & MODE_ALIGN) && size <= 8 && (linear & (size - 1)))
         raise_fault(c, VECTOR_AC, 0);
     if ((c->dr[7] & 0xff))
         watch(c, linear, size, write);
@@ -410,11 +427,19 @@ static void copy_linear(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear,
         physical_copy(c, physical[1], bytes + first, size - first, write);
 }
 
+/* Alignment checks (CR0.AM) are for what the program itself asks for. */
+static void check_alignment(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, unsigned size)
+{
+    if ((c->mode & MODE_ALIGN) && mmu == MMU_USER && (linear & (size - 1)))
+        raise_fault(c, VECTOR_AC, 0);
+}
+
 uint64_t mmu_read_as(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, unsigned size)
 {
     const uint8_t *host = hit(c, mmu, linear, size, MMU_READ);
     uint64_t value = 0;
 
+    check_alignment(c, mmu, linear, size);
     if (host)
         return load(host, size);
     copy_linear(c, mmu, linear, (uint8_t *)&value, size, false);
@@ -425,28 +450,20 @@ void mmu_write_as(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, unsig
 {
     uint8_t *host = hit(c, mmu, linear, size, MMU_WRITE);
 
+    check_alignment(c, mmu, linear, size);
     if (host)
         store(host, size, value);
     else
         copy_linear(c, mmu, linear, (uint8_t *)&value, size, true);
 }
 
-/* Alignment checks (CR0.AM) are for what the program itself asks for. */
-static void check_alignment(struct dbt_vcpu *c, uint64_t linear, unsigned size)
-{
-    if ((c->mode & MODE_ALIGN) && (linear & (size - 1)))
-        raise_fault(c, VECTOR_AC, 0);
-}
-
 uint64_t mmu_read(struct dbt_vcpu *c, uint64_t linear, unsigned size)
 {
-    check_alignment(c, linear, size);
     return mmu_read_as(c, c->mmu, linear, size);
 }
 
 void mmu_write(struct dbt_vcpu *c, uint64_t linear, unsigned size, uint64_t value)
 {
-    check_alignment(c, linear, size);
     mmu_write_as(c, c->mmu, linear, size, value);
 }
 
@@ -455,7 +472,7 @@ void mmu_probe(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, unsigned
     uint64_t physical[2];
 
     if (size <= 8)
-        check_alignment(c, linear, size);
+        check_alignment(c, mmu, linear, size);
     if (hit(c, mmu, linear, size, access))
         return;
     check_canonical(c, linear, size, VECTOR_GP);
@@ -540,11 +557,11 @@ static void flush_log(struct dbt_vcpu *c, enum mmu_index mmu)
 {
     if (c->tlb_logged[mmu] <= TLB_LOG) {
         for (uint32_t i = 0; i < c->tlb_logged[mmu]; i++)
-            clear_entry(&c->tlb[mmu][c->tlb_log[mmu][i]], c->tlb_log[mmu][i]);
+            clear_entry(c, mmu, c->tlb_log[mmu][i]);
     } else {
         for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
-            if (!(c->tlb[mmu][slot].physical & TLB_GLOBAL))
-                clear_entry(&c->tlb[mmu][slot], slot);
+            if (!(c->tlb_flags[mmu][slot] & TLB_GLOBAL))
+                clear_entry(c, mmu, slot);
     }
     c->tlb_logged[mmu] = 0;
 }
@@ -565,7 +582,7 @@ void mmu_flush_all(struct dbt_vcpu *c)
 {
     for (enum mmu_index mmu = 0; mmu < MMU_COUNT; mmu++) {
         for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
-            clear_entry(&c->tlb[mmu][slot], slot);
+            clear_entry(c, mmu, slot);
         c->tlb_logged[mmu] = 0;
     }
     c->large_pages = 0;
@@ -579,8 +596,8 @@ static void flush_gib(struct dbt_vcpu *c, uint64_t linear)
         for (unsigned slot = 0; slot < TLB_ENTRIES; slot++) {
             struct tlb_entry *entry = &c->tlb[mmu][slot];
 
-            if ((entry->physical & TLB_VALID) && (((entry->read ^ linear) >> 30) == 0 || ((entry->write ^ linear) >> 30) == 0))
-                clear_entry(entry, slot);
+            if ((c->tlb_flags[mmu][slot] & TLB_VALID) && (((entry->read ^ linear) >> 30) == 0 || ((entry->write ^ linear) >> 30) == 0))
+                clear_entry(c, mmu, slot);
         }
 }
 
@@ -595,7 +612,7 @@ void mmu_flush_page(struct dbt_vcpu *c, uint64_t linear)
         struct tlb_entry *entry = &c->tlb[mmu][slot];
 
         if (entry->read >> PAGE_SHIFT == page || entry->write >> PAGE_SHIFT == page)
-            clear_entry(entry, slot);
+            clear_entry(c, mmu, slot);
     }
     if ((c->code_pages[0][(page >> 6) & 15] | c->code_pages[1][(page >> 6) & 15]) >> (page & 63) & 1)
         forget_targets(c, true);

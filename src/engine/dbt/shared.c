@@ -14,7 +14,7 @@ uint32_t tlb_tag_offset(unsigned mmu, uint32_t descriptor)
     return tlb_offset(mmu, descriptor & ACCESS_WRITE ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
 }
 
-uint8_t *emit_tlb_check(struct emitter *e, unsigned mmu, uint32_t descriptor)
+uint8_t *emit_tlb_check(struct emitter *e, unsigned mmu, uint32_t descriptor, bool addend)
 {
     uint8_t *miss;
 
@@ -24,7 +24,10 @@ uint8_t *emit_tlb_check(struct emitter *e, unsigned mmu, uint32_t descriptor)
     emit_gs_indexed(e, 0x33, HOST_S1, HOST_S2, tlb_tag_offset(mmu, descriptor));
     emit_alu_imm(e, true, 7, HOST_S1, (int32_t)(PAGE_SIZE - (descriptor & ACCESS_SIZE)));
     miss = emit_jump(e, 7);
-    emit_gs_indexed(e, 0x03, HOST_S1, HOST_S2, tlb_offset(mmu, offsetof(struct tlb_entry, host)));
+    if (addend)
+        emit_gs_indexed(e, 0x8b, HOST_S2, HOST_S2, tlb_offset(mmu, offsetof(struct tlb_entry, addend)));
+    else
+        emit_gs_indexed(e, 0x03, HOST_S1, HOST_S2, tlb_offset(mmu, offsetof(struct tlb_entry, host)));
     return miss;
 }
 
@@ -54,7 +57,7 @@ static enum thunk thunk_of(enum shared kind)
 static void write_arguments(struct emitter *e, enum shared kind, uint32_t detail)
 {
     if (kind <= SHARED_LOOKUP_KERNEL_AC) {
-        uint8_t *miss = emit_tlb_check(e, kind - SHARED_LOOKUP_USER, detail);
+        uint8_t *miss = emit_tlb_check(e, kind - SHARED_LOOKUP_USER, detail, false);
 
         emit_byte(e, 0xc3);
         emit_patch(e, miss, e->at);
@@ -69,9 +72,9 @@ static void write_arguments(struct emitter *e, enum shared kind, uint32_t detail
 /* Where it is in the cache, made if new. NULL: no room, emit it in place. */
 static const uint8_t *find_piece(struct code_cache *cache, enum shared kind, uint32_t detail)
 {
-    uint32_t key = (detail | (uint32_t)kind << 24) + 1;
+    uint64_t key = ((uint64_t)kind << 32 | detail) + 1;
     struct emitter e = {cache->write + cache->stubs_used, cache->write + STUBS_SIZE, false};
-    unsigned i = (key * 0x9e3779b1u) >> 24;
+    unsigned i = (unsigned)((key * 0x9e3779b97f4a7c15ull) >> 56);
 
     _Static_assert(STUBS == 256, "the hash gives eight bits");
     if (detail >> 24)

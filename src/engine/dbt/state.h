@@ -44,7 +44,7 @@ struct tlb_entry {
     uint64_t read;
     uint64_t write;
     uint64_t host;     /* host address of the page */
-    uint64_t physical; /* guest physical address of the page | TLB_* */
+    uint64_t addend;   /* host minus the page's linear address */
 };
 enum { TLB_GLOBAL = 1, TLB_VALID = 2 };
 
@@ -151,6 +151,7 @@ struct dbt_vcpu {
 
     _Alignas(64) uint8_t xsave[CPU_XSAVE_SIZE]; /* vector state while vector_live is 0 */
     _Alignas(64) struct tlb_entry tlb[MMU_COUNT][TLB_ENTRIES];
+    uint8_t tlb_flags[MMU_COUNT][TLB_ENTRIES]; /* TLB_* */
 
     uint64_t dbg[8];
     uint64_t stat_fills, stat_exceptions, stat_interrupts, stat_exits, stat_translations;

@@ -149,15 +149,32 @@ static void environment_make(const struct dbt_vcpu *c, const struct insn *insn, 
         store_le(to + 24, 4, 0xffff0000u);
 }
 
+static unsigned top_of(const struct dbt_vcpu *c)
+{
+    return (unsigned)load_le(c->xsave + XSAVE_FSW, 2) >> FSW_TOP_SHIFT & 7;
+}
+
+/* The image holds the registers in stack order: a new TOP moves them there, not in the processor. */
+static void registers_turn(struct dbt_vcpu *c, unsigned old_top, unsigned new_top)
+{
+    uint8_t old[8 * 16];
+
+    for (unsigned i = 0; i < sizeof(old); i++)
+        old[i] = c->xsave[XSAVE_ST + i];
+    for (unsigned i = 0; i < sizeof(old); i++)
+        c->xsave[XSAVE_ST + i] = old[(i + 16 * (new_top - old_top)) & (sizeof(old) - 1)];
+}
+
 static void environment_take(struct dbt_vcpu *c, const struct insn *insn, const uint8_t *from)
 {
-    unsigned step = environment_size(insn) / 7;
+    unsigned step = environment_size(insn) / 7, top = top_of(c);
 
     for (unsigned i = 0; i < XSAVE_MXCSR; i++)
         c->xsave[i] = 0;
     store_le(c->xsave + XSAVE_FCW, 2, load_le(from, 2) | 0x40); /* bit 6 is always one */
     store_le(c->xsave + XSAVE_FSW, 2, load_le(from + step, 2));
     c->xsave[XSAVE_FTW] = tags_abridge((unsigned)load_le(from + 2 * step, 2));
+    registers_turn(c, top, top_of(c));
     summary_update(c);
 }
 
@@ -204,7 +221,10 @@ void op_fnsave(struct dbt_vcpu *c, const struct insn *insn)
     for (unsigned i = 0; i < 8 * REGISTER_BYTES; i++)
         image[head + i] = c->xsave[XSAVE_ST + 16 * (i / REGISTER_BYTES) + i % REGISTER_BYTES];
     mmu_write_block(c, linear, image, size);
-    xstate_reset(c, XCR0_X87);
+    registers_turn(c, top_of(c), 0);
+    for (unsigned i = 0; i < XSAVE_MXCSR; i++)
+        c->xsave[i] = 0;
+    store_le(c->xsave + XSAVE_FCW, 2, FCW_FNINIT); /* as FNINIT: the registers keep what is in them */
     insn_done(c, insn);
 }
 

@@ -218,11 +218,11 @@ void op_maskmovq(struct dbt_vcpu *c, const struct insn *insn)
     status = (unsigned)load_le(c->xsave + XSAVE_FSW, 2);
     for (unsigned i = 0; i < sizeof(registers); i++)
         registers[i] = c->xsave[XSAVE_ST + ((i - 16 * ((status & FSW_TOP) >> 11)) & 127)];
-    masked_store(c, insn, registers + 16 * (insn->reg & 7), registers + 16 * (insn->rm & 7), 8);
     for (unsigned i = 0; i < sizeof(registers); i++)
         c->xsave[XSAVE_ST + i] = registers[i];
     store_le(c->xsave + XSAVE_FSW, 2, status & ~(unsigned)FSW_TOP);
     c->xsave[XSAVE_FTW] = 0xff;
+    masked_store(c, insn, registers + 16 * (insn->reg & 7), registers + 16 * (insn->rm & 7), 8); /* may fault */
     insn_done(c, insn);
 }
 

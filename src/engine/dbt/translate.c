@@ -119,7 +119,7 @@ static void body_copy(struct translator *t, const struct op *op)
 {
     if (op->flags_touched || op->flags_read)
         emit_flags_need(t, op->flags_read | (op->flags_touched ? op->live_out & ~op->flags_killed : 0));
-    copy_op(t, op, HOST_S1);
+    copy_op(t, op);
     if (op->flags_touched)
         t->flags = FLAGS_HOST;
 }
@@ -286,6 +286,7 @@ static void emit_block(struct translator *t)
 
     t->flags = FLAGS_HOST;
     t->slow_count = t->exit_count = 0;
+    t->operand_at = (struct host_address){HOST_S1, HOST_NONE, 0};
     t->canonical_hole = NULL;
     emit_entries(t);
     for (unsigned i = 0; i < t->count; i++) {

@@ -64,6 +64,7 @@ struct op {
     bool helper_ends;
     bool reads_memory, writes_memory, locked;
     bool aligned;             /* its memory operand must be */
+    bool waits;               /* an x87 or MMX instruction that reports pending exceptions */
     uint32_t mask;            /* ACCESS_MASKED and what goes with it, or 0 */
     uint8_t memory_size;
     uint8_t vector;           /* of OP_UNDEFINED */
@@ -92,6 +93,12 @@ struct exit_record {
     uint32_t number;
 };
 
+/* [base + index + displacement]; index is HOST_S2 or HOST_NONE */
+struct host_address {
+    int base, index;
+    int32_t displacement;
+};
+
 struct translator {
     ZydisDecoder decoder[3];  /* by MODE_16, MODE_32, MODE_64 */
     uint16_t *helper_index;   /* by mnemonic: 1 + index in helpers, or 0 */
@@ -105,6 +112,7 @@ struct translator {
     uint32_t mode;
     const uint8_t *page;      /* host address of the guest page that it starts on */
     enum flags_place flags;
+    struct host_address operand_at; /* where the memory operand is once the TLB check has passed */
     struct op ops[BLOCK_INSNS];
     unsigned count;
     uint64_t end_rip;         /* behind the last instruction */
@@ -130,8 +138,10 @@ bool decode_op(struct translator *t, struct op *op, const uint8_t *bytes, unsign
 /* Flags that code at rip may read before it overwrites them; looks a few instructions ahead on the block's first page. */
 uint32_t decode_peek(struct translator *t, uint64_t rip, unsigned which);
 
-/* copy.c: emit the instruction with its registers mapped; a memory operand becomes [memory_base]. */
-void copy_op(struct translator *t, const struct op *op, int memory_base);
+/* copy.c: emit the instruction with its registers mapped and its memory operand at t->operand_at. */
+void copy_op(struct translator *t, const struct op *op);
+/* Does it name one of AH, CH, DH, BH? */
+bool copy_uses_high_byte(const struct op *op);
 
 /* translate_memory.c */
 void emit_access(struct translator *t, const struct op *op, uint32_t descriptor,
@@ -163,8 +173,11 @@ void emit_call_shared(struct translator *t, enum shared kind, uint32_t detail);
 void emit_jump_shared(struct translator *t, enum shared kind, uint32_t detail);
 uint32_t tlb_offset(unsigned mmu, size_t member);
 uint32_t tlb_tag_offset(unsigned mmu, uint32_t descriptor);
-/* The check itself; returns the hole of the jump taken on a miss, where S1 is XORed and S2 is the entry's offset. */
-uint8_t *emit_tlb_check(struct emitter *e, unsigned mmu, uint32_t descriptor);
+/*
+ * The check itself; returns the hole of the jump taken on a miss, where S1 is XORed and S2 is the entry's offset. On a
+ * hit S1 is the host address; or, with `addend`, S2 is what to add to the guest address.
+ */
+uint8_t *emit_tlb_check(struct emitter *e, unsigned mmu, uint32_t descriptor, bool addend);
 
 /* translate_entry.c: how a block is entered and left */
 void emit_entries(struct translator *t);

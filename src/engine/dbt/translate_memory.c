@@ -18,7 +18,12 @@
 
 /* ---- flags ---- */
 
-/* Through S2, which is free before an access and after it. */
+/* A register for a moment: S2, unless it is part of the operand's address; then S1 is free. */
+static unsigned free_scratch(const struct translator *t)
+{
+    return t->operand_at.index == HOST_S2 ? HOST_S1 : HOST_S2;
+}
+
 void emit_flags_save(struct translator *t)
 {
     emit_mov_rr(&t->e, HOST_S2, HOST_RAX);
@@ -33,12 +38,14 @@ void emit_flags_save(struct translator *t)
 
 void emit_flags_restore(struct translator *t)
 {
-    emit_mov_rr(&t->e, HOST_S2, HOST_RAX);
+    unsigned scratch = free_scratch(t);
+
+    emit_mov_rr(&t->e, scratch, HOST_RAX);
     emit_gs(&t->e, false, 0x8b, HOST_RAX, OFF_SAVED_FLAGS);
     emit_byte(&t->e, 0x04); /* add al, 127: OF if al was 1 */
     emit_byte(&t->e, 0x7f);
     emit_byte(&t->e, 0x9e); /* sahf */
-    emit_mov_rr(&t->e, HOST_RAX, HOST_S2);
+    emit_mov_rr(&t->e, HOST_RAX, scratch);
     t->flags = FLAGS_HOST;
 }
 
@@ -125,6 +132,8 @@ uint32_t operand_descriptor(const struct translator *t, const struct op *op)
     descriptor |= op->mask;
     if (op->aligned)
         descriptor |= ACCESS_ALIGNED;
+    if (op->waits)
+        descriptor |= ACCESS_X87;
     if (op->locked)
         descriptor |= ACCESS_LOCK;
     if (op->insn.segment == SEG_SS)
@@ -199,7 +208,8 @@ void emit_group_check(struct translator *t, const struct op *op, uint32_t descri
 {
     struct slow *slow = &t->slow[t->slow_count++];
 
-    *slow = (struct slow){op, NULL, emit_tlb_check(&t->e, current_mmu(t), descriptor), NULL, descriptor, t->flags, group};
+    *slow = (struct slow){op, NULL, emit_tlb_check(&t->e, current_mmu(t), descriptor, false), NULL, descriptor, t->flags,
+                          group};
 }
 
 void emit_lookup(struct translator *t, uint32_t descriptor)
@@ -214,12 +224,26 @@ static void emit_post(struct translator *t, uint32_t descriptor)
 }
 
 /*
+ * May the instruction keep its base register and displacement, with the TLB's addend as index? That takes the
+ * guest address out of the chain from the base register to the data: S1 serves the check alone.
+ */
+static bool can_be_based(const struct translator *t, const struct op *op)
+{
+    const struct insn *insn = &op->insn;
+
+    return op->kind == OP_COPY && insn->address_size == 8 && insn->index < 0 && insn->base >= 0 && insn->base != 16 &&
+           emit_host_of((unsigned)insn->base) >= 0 && insn->segment != SEG_FS && insn->segment != SEG_GS &&
+           !copy_uses_high_byte(op) && in_64(t);
+}
+
+/*
  * Access the guest address in S1, then emit body(), which finds the host address in S1. Flags that are
  * live before op are in saved_flags by then.
  */
 void emit_access(struct translator *t, const struct op *op, uint32_t descriptor,
                  void (*body)(struct translator *t, const struct op *op))
 {
+    bool based = can_be_based(t, op);
     struct slow *slow;
 
     if (t->flags == FLAGS_HOST && op->live_in)
@@ -232,8 +256,11 @@ void emit_access(struct translator *t, const struct op *op, uint32_t descriptor,
         return;
     }
     slow = &t->slow[t->slow_count++];
-    *slow = (struct slow){op, body, emit_tlb_check(&t->e, current_mmu(t), descriptor), NULL, descriptor, t->flags, 0};
+    *slow = (struct slow){op, body, emit_tlb_check(&t->e, current_mmu(t), descriptor, based), NULL, descriptor, t->flags, 0};
+    if (based)
+        t->operand_at = (struct host_address){emit_host_of((unsigned)op->insn.base), HOST_S2, (int32_t)op->insn.displacement};
     body(t, op);
+    t->operand_at = (struct host_address){HOST_S1, HOST_NONE, 0};
     slow->resume = t->e.at;
 }
 

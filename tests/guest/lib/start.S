@@ -1,7 +1,7 @@
 /*
  * Entry from a Multiboot 1 loader: 32-bit protected mode, paging off, EAX = magic, EBX = information.
  * Builds an identity map of the low 4 GiB in 2 MiB pages, goes to long mode and calls
- * guest_start(magic, info). Only the 2 MiB page that holds the .user sections is user-accessible.
+ * guest_start(magic, info). Only the 2 MiB page that holds the user sections is user-accessible.
  */
 #define MULTIBOOT_MAGIC 0x1BADB002
 #define MULTIBOOT_FLAGS 0x00000003 /* page-aligned modules, memory map wanted */
@@ -49,7 +49,7 @@ start32:
         addl $0x200000, %eax
         addl $8, %edi
         loop 1b
-        orl $PTE_U, boot_pd + 2 * 8     /* 4 MiB: the .user sections */
+        orl $PTE_U, boot_pd + 2 * 8     /* 4 MiB: the user sections */
 
         movl $CR4_PAE_OSFXSR_OSXMMEXCPT, %eax
         movl %eax, %cr4
