@@ -90,8 +90,11 @@ static void check_flags(struct comparison *c, const struct outcome *engine)
     const struct outcome *native = &c->one->native;
     uint64_t mask = FLAGS;
 
-    if (native->image.rip != EXIT_PAGE && ((native->image.rflags ^ engine->image.rflags) & STATUS))
-        mask &= ~(uint64_t)dead_flags(c, index_at(&c->one->code, native->image.rip), 12);
+    if (native->image.rip != EXIT_PAGE && ((native->image.rflags ^ engine->image.rflags) & STATUS)) {
+        unsigned at = index_at(&c->one->code, native->image.rip);
+
+        mask &= ~(uint64_t)(at > c->one->code.count ? STATUS : dead_flags(c, at, 12));
+    }
     check(c, "RFLAGS", native->image.rflags & mask, engine->image.rflags & mask);
 }
 
@@ -233,36 +236,6 @@ static bool undefined_anyway(const struct outcome *native, const struct outcome 
     return native->trap == 6 && engine->trap >= 12 && engine->trap <= 17;
 }
 
-/* Faults whose presence or order processors choose for themselves. */
-static bool differs_by_nature(const struct comparison *c, const struct outcome *native, const struct outcome *engine)
-{
-    const struct sequence *code = &c->one->code;
-    unsigned i = index_at(code, native->image.rip);
-    ZydisDecodedInstruction z;
-
-    if (native->trap == engine->trap && native->image.rip == engine->image.rip)
-        return false;
-    if (native->trap == 17 || engine->trap == 17)
-        return true; /* which vector and system operands CR0.AM is about */
-    if (i >= code->count ||
-        ZYAN_FAILED(ZydisDecoderDecodeInstruction(&c->forms->decoder, NULL, code->bytes + code->offset[i], 15, &z)))
-        return false;
-    switch (z.mnemonic) {
-    case ZYDIS_MNEMONIC_MASKMOVQ:
-    case ZYDIS_MNEMONIC_MASKMOVDQU:
-    case ZYDIS_MNEMONIC_VMASKMOVDQU:
-        return native->trap == 14 || native->trap == 13; /* bytes that the mask leaves out */
-    case ZYDIS_MNEMONIC_CMPSB:
-    case ZYDIS_MNEMONIC_CMPSW:
-    case ZYDIS_MNEMONIC_CMPSD:
-    case ZYDIS_MNEMONIC_CMPSQ:
-    case ZYDIS_MNEMONIC_CALL:
-        return native->image.rip == engine->image.rip; /* two bad addresses */
-    default:
-        return false;
-    }
-}
-
 /* Do processors agree that there is a page fault, but not at which address? */
 static bool fault_is_vague(const struct comparison *c)
 {
@@ -288,6 +261,43 @@ static bool fault_is_vague(const struct comparison *c)
     case ZYDIS_MNEMONIC_CMPSD:
     case ZYDIS_MNEMONIC_CMPSQ:
         return true;
+    default:
+        return false;
+    }
+}
+
+/* Faults whose presence or order processors choose for themselves. */
+static bool differs_by_nature(const struct comparison *c, const struct outcome *native, const struct outcome *engine)
+{
+    const struct sequence *code = &c->one->code;
+    unsigned i = index_at(code, native->image.rip);
+    ZydisDecodedInstruction z;
+
+    if (native->trap == engine->trap && native->image.rip == engine->image.rip)
+        return false;
+    if (native->trap == 17 || engine->trap == 17)
+        return true; /* which vector and system operands CR0.AM is about */
+    if (native->image.rip == engine->image.rip && native->trap >= 12 && native->trap <= 14 && fault_is_vague(c))
+        return true;
+    if (i >= code->count ||
+        ZYAN_FAILED(ZydisDecoderDecodeInstruction(&c->forms->decoder, NULL, code->bytes + code->offset[i], 15, &z)))
+        return false;
+    if (native->trap == 13 && (z.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)))
+        return true; /* an offset that is not canonical until the base is added */
+    if (native->trap == 1 && (z.meta.category == ZYDIS_CATEGORY_AVX2GATHER || z.meta.category == ZYDIS_CATEGORY_GATHER ||
+                              z.meta.category == ZYDIS_CATEGORY_SCATTER))
+        return true; /* a single step between the elements */
+    switch (z.mnemonic) {
+    case ZYDIS_MNEMONIC_MASKMOVQ:
+    case ZYDIS_MNEMONIC_MASKMOVDQU:
+    case ZYDIS_MNEMONIC_VMASKMOVDQU:
+        return native->trap == 14 || native->trap == 13; /* bytes that the mask leaves out */
+    case ZYDIS_MNEMONIC_CMPSB:
+    case ZYDIS_MNEMONIC_CMPSW:
+    case ZYDIS_MNEMONIC_CMPSD:
+    case ZYDIS_MNEMONIC_CMPSQ:
+    case ZYDIS_MNEMONIC_CALL:
+        return native->image.rip == engine->image.rip; /* two bad addresses */
     default:
         return false;
     }

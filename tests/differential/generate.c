@@ -435,14 +435,18 @@ static void append_made(struct context *c)
 static void append_call(struct context *c)
 {
     static const uint8_t call[5] = {0xe8}, jump[5] = {0xe9}, ret[1] = {0xc3};
-    unsigned first = c->code->count;
+    unsigned first = c->code->count, length;
+    uint8_t bytes[15];
     int32_t over = 5;
 
     c->aimed |= 1u << first;
     append(c, call, 5);
     memcpy(c->code->bytes + c->code->offset[first] + 1, &over, 4);
     append(c, jump, 5); /* aimed at what comes behind, later */
-    append_made(c);
+    do
+        length = make(c, bytes);
+    while (c->ends);
+    append(c, bytes, length);
     append(c, ret, 1);
 }
 
@@ -489,7 +493,9 @@ static void append_indirect(struct context *c)
     unsigned length;
 
     c->at += 10;
-    length = make(c, skipped);
+    do
+        length = make(c, skipped);
+    while (c->ends);
     lea[3] = (uint8_t)(3 + length);
     append(c, lea, 7);
     append(c, go, 3);

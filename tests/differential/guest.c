@@ -333,6 +333,7 @@ void guest_run(struct guest *g, const struct one_case *one, const uint8_t *patte
         load_registers(g, &one->start);
     g->stale = false;
     ticks = 0;
+    atomic_fetch_and(&g->vcpu->attention, ~(uint32_t)ATTENTION_PAUSE); /* from a wait before */
     exit = g->ops->run(g->vcpu);
     g->ops->get_state(g->vcpu, &end);
     memcpy(out->image.gpr, end.gpr, sizeof(end.gpr));

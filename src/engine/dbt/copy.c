@@ -337,6 +337,7 @@ void copy_op(struct translator *t, const struct op *op)
     unsigned count = collect(op, op->memory && t->operand_at.index == HOST_S2 ? HOST_S1 : HOST_S2, stand_ins, &high);
     struct mapping m = map_fields(op, stand_ins, count);
     bool borrow = high && op->memory;
+    bool borrow_reg = high && !op->memory && m.reg == HOST_GUEST_RSP; /* MOVZX and MOVSX to ESP or SP */
 
     for (unsigned i = 0; i < count; i++)
         if (stand_ins[i].load)
@@ -349,9 +350,16 @@ void copy_op(struct translator *t, const struct op *op)
         emit_mov_rr(&t->e, HOST_RDI, HOST_S1);
         m.memory.base = HOST_RDI;
     }
+    if (borrow_reg) {
+        emit_mov_rr(&t->e, HOST_S2, HOST_RDI);
+        emit_mov_rr(&t->e, HOST_RDI, HOST_GUEST_RSP);
+        m.reg = HOST_RDI;
+    }
     if (!copy_relocated(t, op, m.embedded))
         emit_encoded(t, op, &m);
-    if (borrow)
+    if (borrow_reg)
+        emit_mov_rr(&t->e, HOST_GUEST_RSP, HOST_RDI);
+    if (borrow || borrow_reg)
         emit_mov_rr(&t->e, HOST_RDI, HOST_S2);
     for (unsigned i = 0; i < count; i++)
         if (stand_ins[i].store)

@@ -90,6 +90,12 @@ static struct fields read_fields(const ZydisDecodedInstruction *z, const uint8_t
     return f;
 }
 
+/* Their operand is any byte of a line. */
+static bool names_cache_line(ZydisMnemonic mnemonic)
+{
+    return mnemonic == ZYDIS_MNEMONIC_CLFLUSH || mnemonic == ZYDIS_MNEMONIC_CLFLUSHOPT || mnemonic == ZYDIS_MNEMONIC_CLWB;
+}
+
 static void find_memory(struct op *op)
 {
     op->memory = NULL;
@@ -100,6 +106,8 @@ static void find_memory(struct op *op)
             continue;
         op->memory = operand;
         op->memory_size = (uint8_t)(operand->size / 8 > 64 ? 0 : operand->size / 8);
+        if (names_cache_line(op->z.mnemonic))
+            op->memory_size = 1;
         op->reads_memory = (operand->actions & ZYDIS_OPERAND_ACTION_MASK_READ) != 0;
         op->writes_memory = (operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
         break;
@@ -169,6 +177,8 @@ static unsigned log2_of(unsigned value)
 /* Does it report a pending x87 exception before anything else? */
 static bool waits_for_x87(const struct op *op)
 {
+    if (op->z.mnemonic == ZYDIS_MNEMONIC_FISTTP)
+        return true; /* SSE3's */
     if (op->z.meta.isa_ext == ZYDIS_ISA_EXT_X87)
         return op->z.mnemonic != ZYDIS_MNEMONIC_FNSTCW && op->z.mnemonic != ZYDIS_MNEMONIC_FNSTSW;
     for (unsigned i = 0; i < op->z.operand_count_visible; i++)
@@ -201,7 +211,8 @@ static bool packed_move(ZydisMnemonic mnemonic)
 static bool suppresses_faults(const ZydisDecodedInstruction *z)
 {
     /* Elements of the result that are made from several of the operand. */
-    if (z->mnemonic == ZYDIS_MNEMONIC_VDBPSADBW || z->mnemonic == ZYDIS_MNEMONIC_VCVTNE2PS2BF16)
+    if (z->mnemonic == ZYDIS_MNEMONIC_VDBPSADBW || z->mnemonic == ZYDIS_MNEMONIC_VCVTNE2PS2BF16 ||
+        z->mnemonic == ZYDIS_MNEMONIC_VGF2P8AFFINEQB || z->mnemonic == ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB)
         return false;
     switch (z->meta.exception_class) {
     case ZYDIS_EXCEPTION_CLASS_E1NF:
@@ -300,6 +311,10 @@ static void fill_insn(struct op *op, const uint8_t *bytes)
         insn->index = (int8_t)gpr_number(op->memory->mem.index);
         insn->scale = op->memory->mem.scale;
         insn->displacement = op->memory->mem.disp.has_displacement ? op->memory->mem.disp.value : 0;
+        if (z->raw.modrm.mod == 0 && z->raw.modrm.rm == 4 && z->raw.sib.base == 5 && z->address_width != 16) {
+            insn->base = -1; /* REX.B or not: Zydis sees R13 there */
+            insn->displacement = z->raw.disp.value;
+        }
         insn->memory_size = op->memory_size;
     }
     insn->opcode = z->opcode;
@@ -720,6 +735,7 @@ bool decode_op(struct translator *t, struct op *op, const uint8_t *bytes, unsign
     if (op->memory) {
         op->aligned = needs_alignment(op);
         op->mask = mask_descriptor(op);
+        op->reads_memory |= op->writes_memory && op->z.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX; /* what a mask leaves */
         op->waits = waits_for_x87(op);
     }
     fill_insn(op, bytes);

@@ -313,8 +313,6 @@ static void dbt_statistics(struct engine *engine, struct engine_statistics *stat
 
         if (!c)
             continue;
-        for (int k = 0; k < 8; k++)
-            log_info("dbg %d %llu", k, (unsigned long long)c->dbg[k]);
         statistics->translations += c->stat_translations;
         statistics->tlb_fills += c->stat_fills;
         statistics->exceptions += c->stat_exceptions;

@@ -83,7 +83,11 @@ void *masked_pre(struct dbt_vcpu *c, uint64_t linear, uint32_t descriptor)
     uint64_t which = selected(c, descriptor);
     uint8_t *at = c->bounce + (linear & 63);
 
+    if ((descriptor & ACCESS_ALIGNED) && which && (linear & ((descriptor & ACCESS_SIZE) - 1)))
+        raise_fault(c, VECTOR_GP, 0);
     for (unsigned i = 0; i < elements; i++) {
+        if ((which >> i & 1) && (!canonical(linear + i * size) || !canonical(linear + i * size + size - 1)))
+            raise_fault(c, descriptor & ACCESS_STACK ? VECTOR_SS : VECTOR_GP, 0);
         if (which >> i & 1)
             mmu_probe(c, c->mmu, linear + i * size, size, access);
     }

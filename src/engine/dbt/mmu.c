@@ -253,7 +253,8 @@ static void *bounce(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, uin
         exclusive_begin(c);
         kind = BOUNCE_SPLIT_LOCKED;
     }
-    if (descriptor & ACCESS_READ) {
+    /* Not every store stores: x87 ones do not under an unmasked exception. */
+    if ((descriptor & ACCESS_READ) || kind == BOUNCE_SPLIT) {
         physical_copy(c, c->bounce_physical[0], at, first, false);
         if (first < size)
             physical_copy(c, c->bounce_physical[1], at + first, size - first, false);
@@ -296,7 +297,7 @@ void *memory_pre(struct dbt_vcpu *c, uint64_t address, uint32_t descriptor)
     c->bounce_kind = BOUNCE_NONE;
     if ((descriptor & ACCESS_X87) && x87_exception_pending(c))
         raise_fault(c, VECTOR_MF, -1);
-    /* Under a mask the instruction itself finds out: an empty one forgives it. */
+    /* An empty mask forgives even that: masked_pre(). */
     if ((descriptor & (ACCESS_ALIGNED | ACCESS_MASKED)) == ACCESS_ALIGNED && (linear & (size - 1)))
         raise_fault(c, VECTOR_GP, 0);
     if (descriptor & ACCESS_SEGMENTED)

@@ -108,7 +108,6 @@ static void clear_words(void *at, uint64_t words)
 void forget_targets(struct dbt_vcpu *c, bool all)
 {
     bool supervisor = all || c->itlb_local;
-    c->dbg[supervisor ? 6 : 7]++;
 
     for (unsigned i = 0; i < ARRAY_LENGTH(c->remembered); i++)
         if (supervisor || (c->remembered[i].mode & MODE_USER))
@@ -426,9 +425,7 @@ static bool run_once(struct dbt_vcpu *c)
 
     if (stepping)
         step = step_begin(c);
-    int why = run_code(c);
-    c->dbg[why]++;
-    if (why == EXIT_RAISE)
+    if (run_code(c) == EXIT_RAISE)
         return deliver_exception(c);
     return !stepping || step_end(c, step);
 }

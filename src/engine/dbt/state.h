@@ -153,7 +153,6 @@ struct dbt_vcpu {
     _Alignas(64) struct tlb_entry tlb[MMU_COUNT][TLB_ENTRIES];
     uint8_t tlb_flags[MMU_COUNT][TLB_ENTRIES]; /* TLB_* */
 
-    uint64_t dbg[8];
     uint64_t stat_fills, stat_exceptions, stat_interrupts, stat_exits, stat_translations;
 };
 
@@ -203,7 +202,6 @@ void mode_update(struct dbt_vcpu *c);
  * instruction may have been committed. error is -1 when the vector pushes none. (run.c)
  */
 _Noreturn void raise_fault(struct dbt_vcpu *c, unsigned vector, int32_t error);
-#define raise raise_fault /* being renamed: libc owns the name raise(); write raise_fault() */
 
 /*
  * Raise a trap or software interrupt: c->rip is already the next instruction. Never returns.

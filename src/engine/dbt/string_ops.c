@@ -68,7 +68,7 @@ static uint64_t destination(const struct string_state *s, enum mmu_access access
 /* Elements from a linear address to the end of its page that one stretch may take. */
 static uint64_t stretch(const struct string_state *s, uint64_t linear)
 {
-    return s->backward || s->c->mode & MODE_STEP ? 0 : (PAGE_SIZE - (linear & (PAGE_SIZE - 1))) / s->size;
+    return s->backward || s->c->mode & (MODE_STEP | MODE_ALIGN) ? 0 : (PAGE_SIZE - (linear & (PAGE_SIZE - 1))) / s->size;
 }
 
 /* Segments that end or wrap within a stretch are taken element by element. */
