@@ -15,13 +15,17 @@ $(BUILD)/build.ninja:
 deps:
 	tools/install-deps
 
-demo: all
+# These three run on a fresh Debian: they install what is missing first.
+demo: deps
+	$(MAKE) all
 	tools/demo $(BUILD)/src/cli/lodge
 
-test: all
+test: deps
+	$(MAKE) all
 	tools/run-tests $(BUILD) $(BUILD)-asan
 
-bench: all
+bench: deps
+	$(MAKE) all
 	bench/run --build $(BUILD)
 
 install: all

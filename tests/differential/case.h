@@ -15,23 +15,23 @@
 #include <stdint.h>
 
 enum {
-    CASE_SLOTS = 256,             /* sequences in a batch */
-    CASE_VARIANTS = 2,            /* states that each sequence runs from */
+    CASE_SLOTS = 256,  /* sequences in a batch */
+    CASE_VARIANTS = 2, /* states that each sequence runs from */
     CASE_INSNS = 10,
-    CASE_SLOT_SIZE = 200,         /* room for CASE_INSNS of 15 bytes and the jump out; not a divisor of a page */
+    CASE_SLOT_SIZE = 200, /* room for CASE_INSNS of 15 bytes and the jump out; not a divisor of a page */
     CASE_BUFFERS = 2,
-    CASE_DATA_PAGES = 4,          /* the mapped ones */
+    CASE_DATA_PAGES = 4, /* the mapped ones */
     CASE_DATA_SIZE = CASE_DATA_PAGES * 4096,
-    CASE_XSAVE_SIZE = 2816,       /* of the components in XSAVE_COMPONENTS, rounded up */
+    CASE_XSAVE_SIZE = 2816, /* of the components in XSAVE_COMPONENTS, rounded up */
 };
 
 #define CODE_BASE 0x10000000ull
-#define CODE_AREA 0x10000ull      /* of one buffer */
-#define EXIT_PAGE 0x10080000ull
+#define CODE_AREA 0x10000ull /* of one buffer */
+#define EXIT_PAGE 0x1a5b7000ull
 #define DATA_BASE 0x20000000ull
-#define DATA_WINDOW 0x5000ull     /* with the hole */
-#define DATA_HOLE 3               /* index of the page in the window that is not mapped */
-#define DATA_READ_ONLY 2          /* and of the one that is read-only */
+#define DATA_WINDOW 0x5000ull /* with the hole */
+#define DATA_HOLE 3           /* index of the page in the window that is not mapped */
+#define DATA_READ_ONLY 2      /* and of the one that is read-only */
 
 #define XSAVE_COMPONENTS 0xe7ull
 
@@ -47,7 +47,7 @@ struct image {
 
 struct outcome {
     struct image image;
-    uint64_t trap, error, cr2;    /* leaving through EXIT_PAGE counts as #GP(0) there */
+    uint64_t trap, error, cr2; /* leaving through EXIT_PAGE counts as #GP(0) there */
     uint8_t data[CASE_DATA_SIZE];
 };
 
@@ -56,7 +56,7 @@ struct sequence {
     uint64_t address;
     unsigned count;
     uint16_t offset[CASE_INSNS + 1];
-    uint16_t length;              /* with the jump out */
+    uint16_t length; /* with the jump out */
     uint8_t bytes[CASE_SLOT_SIZE];
 };
 
@@ -64,8 +64,8 @@ struct one_case {
     uint64_t seed;
     struct sequence code;
     struct image start;
-    uint32_t data;                /* which of the batch's data patterns memory starts with */
-    uint32_t reload;              /* the engine is given its state through set_state(), which empties its TLBs */
+    uint32_t data;   /* which of the batch's data patterns memory starts with */
+    uint32_t reload; /* the engine is given its state through set_state(), which empties its TLBs */
     struct outcome native;
 };
 
@@ -73,7 +73,7 @@ enum { CASE_PATTERNS = 8, BATCH_CASES = CASE_SLOTS * CASE_VARIANTS };
 
 struct batch {
     uint32_t count;
-    volatile uint32_t progress;   /* the case that the child is at */
+    volatile uint32_t progress; /* the case that the child is at */
     uint8_t pattern[CASE_PATTERNS][CASE_DATA_SIZE];
     struct one_case cases[BATCH_CASES];
 };

@@ -8,7 +8,7 @@
 #include "forms.h"
 #include "guest.h"
 
-/* Compare one->native with the engine's outcome and its memory. report: where differences are described; NULL: nowhere. */
+/* Compare one->native with the engine's outcome and its memory. Differences are described in report, if not NULL. */
 bool compare_case(const struct forms *forms, const struct one_case *one, const struct outcome *engine,
                   const struct guest *guest, FILE *report);
 

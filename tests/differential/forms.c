@@ -33,30 +33,71 @@ static bool mnemonic_allowed(ZydisMnemonic mnemonic)
 {
     switch (mnemonic) {
     /* The host's kernel would answer. */
-    case ZYDIS_MNEMONIC_SYSCALL: case ZYDIS_MNEMONIC_SYSENTER: case ZYDIS_MNEMONIC_VMCALL: case ZYDIS_MNEMONIC_VMMCALL:
-    case ZYDIS_MNEMONIC_SYSRET: case ZYDIS_MNEMONIC_SYSEXIT:
-    case ZYDIS_MNEMONIC_SGDT: case ZYDIS_MNEMONIC_SIDT: case ZYDIS_MNEMONIC_SLDT: case ZYDIS_MNEMONIC_STR:
+    case ZYDIS_MNEMONIC_SYSCALL:
+    case ZYDIS_MNEMONIC_SYSENTER:
+    case ZYDIS_MNEMONIC_VMCALL:
+    case ZYDIS_MNEMONIC_VMMCALL:
+    case ZYDIS_MNEMONIC_SYSRET:
+    case ZYDIS_MNEMONIC_SYSEXIT:
+    case ZYDIS_MNEMONIC_SGDT:
+    case ZYDIS_MNEMONIC_SIDT:
+    case ZYDIS_MNEMONIC_SLDT:
+    case ZYDIS_MNEMONIC_STR:
     case ZYDIS_MNEMONIC_SMSW:
     /* Hidden from guests by CPUID. */
     case ZYDIS_MNEMONIC_CLZERO:
     /* Never the same twice, or another machine's. */
-    case ZYDIS_MNEMONIC_CPUID: case ZYDIS_MNEMONIC_RDTSC: case ZYDIS_MNEMONIC_RDTSCP: case ZYDIS_MNEMONIC_RDPMC:
-    case ZYDIS_MNEMONIC_RDRAND: case ZYDIS_MNEMONIC_RDSEED: case ZYDIS_MNEMONIC_RDPID: case ZYDIS_MNEMONIC_XGETBV:
+    case ZYDIS_MNEMONIC_CPUID:
+    case ZYDIS_MNEMONIC_RDTSC:
+    case ZYDIS_MNEMONIC_RDTSCP:
+    case ZYDIS_MNEMONIC_RDPMC:
+    case ZYDIS_MNEMONIC_RDRAND:
+    case ZYDIS_MNEMONIC_RDSEED:
+    case ZYDIS_MNEMONIC_RDPID:
+    case ZYDIS_MNEMONIC_XGETBV:
     /* A hypervisor under the oracle may get its RIP wrong. */
     case ZYDIS_MNEMONIC_INT1:
     /* Descriptor tables. */
-    case ZYDIS_MNEMONIC_LAR: case ZYDIS_MNEMONIC_LSL: case ZYDIS_MNEMONIC_VERR: case ZYDIS_MNEMONIC_VERW:
-    case ZYDIS_MNEMONIC_LSS: case ZYDIS_MNEMONIC_LFS: case ZYDIS_MNEMONIC_LGS:
-    case ZYDIS_MNEMONIC_IRET: case ZYDIS_MNEMONIC_IRETD: case ZYDIS_MNEMONIC_IRETQ:
+    case ZYDIS_MNEMONIC_LAR:
+    case ZYDIS_MNEMONIC_LSL:
+    case ZYDIS_MNEMONIC_VERR:
+    case ZYDIS_MNEMONIC_VERW:
+    case ZYDIS_MNEMONIC_LSS:
+    case ZYDIS_MNEMONIC_LFS:
+    case ZYDIS_MNEMONIC_LGS:
+    case ZYDIS_MNEMONIC_IRET:
+    case ZYDIS_MNEMONIC_IRETD:
+    case ZYDIS_MNEMONIC_IRETQ:
         return false;
     default:
         return true;
     }
 }
 
+/*
+ * A general register in an EVEX instruction's ModRM.rm has no use for EVEX.X. Where it is set all the same and the
+ * register is RSP, some processors read what RSP was before the last CALL or PUSH.
+ */
+static bool has_stray_extension(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *operands)
+{
+    if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX || z->raw.modrm.mod != 3 || z->raw.evex.X)
+        return false;
+    for (unsigned i = 0; i < z->operand_count; i++) {
+        ZydisRegisterClass class = operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER
+                                       ? ZydisRegisterGetClass(operands[i].reg.value)
+                                       : ZYDIS_REGCLASS_INVALID;
+
+        if (operands[i].encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM &&
+            (class == ZYDIS_REGCLASS_GPR8 || class == ZYDIS_REGCLASS_GPR16 || class == ZYDIS_REGCLASS_GPR32 ||
+             class == ZYDIS_REGCLASS_GPR64))
+            return true;
+    }
+    return false;
+}
+
 bool forms_allowed(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *operands)
 {
-    if (!extension_allowed(z->meta.isa_ext) || !mnemonic_allowed(z->mnemonic))
+    if (!extension_allowed(z->meta.isa_ext) || !mnemonic_allowed(z->mnemonic) || has_stray_extension(z, operands))
         return false;
     if (z->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
         return false;
@@ -71,7 +112,8 @@ bool forms_allowed(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *
             (z->raw.prefixes[i].value == 0xf2 || z->raw.prefixes[i].value == 0xf3))
             return false;
     for (unsigned i = 0; i < z->operand_count; i++)
-        if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER && (operands[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
+        if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            (operands[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
             ZydisRegisterGetClass(operands[i].reg.value) == ZYDIS_REGCLASS_SEGMENT)
             return false;
     return true;
@@ -80,9 +122,16 @@ bool forms_allowed(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *
 bool forms_stores_pointers(ZydisMnemonic mnemonic)
 {
     switch (mnemonic) {
-    case ZYDIS_MNEMONIC_FNSTENV: case ZYDIS_MNEMONIC_FNSAVE: case ZYDIS_MNEMONIC_FXSAVE: case ZYDIS_MNEMONIC_FXSAVE64:
-    case ZYDIS_MNEMONIC_XSAVE: case ZYDIS_MNEMONIC_XSAVE64: case ZYDIS_MNEMONIC_XSAVEC: case ZYDIS_MNEMONIC_XSAVEC64:
-    case ZYDIS_MNEMONIC_XSAVEOPT: case ZYDIS_MNEMONIC_XSAVEOPT64:
+    case ZYDIS_MNEMONIC_FNSTENV:
+    case ZYDIS_MNEMONIC_FNSAVE:
+    case ZYDIS_MNEMONIC_FXSAVE:
+    case ZYDIS_MNEMONIC_FXSAVE64:
+    case ZYDIS_MNEMONIC_XSAVE:
+    case ZYDIS_MNEMONIC_XSAVE64:
+    case ZYDIS_MNEMONIC_XSAVEC:
+    case ZYDIS_MNEMONIC_XSAVEC64:
+    case ZYDIS_MNEMONIC_XSAVEOPT:
+    case ZYDIS_MNEMONIC_XSAVEOPT64:
         return true;
     default:
         return false;
@@ -150,7 +199,8 @@ static bool same(const struct form *a, const struct form *b)
 {
     return a->encoding == b->encoding && a->map == b->map && a->opcode == b->opcode && a->prefix == b->prefix &&
            a->wide == b->wide && a->length == b->length && a->broadcast == b->broadcast &&
-           (a->modrm >> 6) == (b->modrm >> 6) && (a->modrm == b->modrm || !a->has_modrm || a->opcode < 0xd8 || a->opcode > 0xdf);
+           (a->modrm >> 6) == (b->modrm >> 6) &&
+           (a->modrm == b->modrm || !a->has_modrm || a->opcode < 0xd8 || a->opcode > 0xdf);
 }
 
 static bool general(const ZydisDecodedInstruction *z)
@@ -171,7 +221,8 @@ static bool general(const ZydisDecodedInstruction *z)
     }
 }
 
-static bool add(struct forms *forms, struct form *f, const ZydisDecodedInstruction *z, const ZydisDecodedOperand *operands)
+static bool add(struct forms *forms, struct form *f, const ZydisDecodedInstruction *z,
+                const ZydisDecodedOperand *operands)
 {
     unsigned *mnemonics = &forms->mnemonic_count;
     uint16_t *count = &forms->count[z->mnemonic];
@@ -218,7 +269,8 @@ static bool try_form(struct forms *forms, struct form *f)
 static bool try_modrm(struct forms *forms, struct form *f)
 {
     bool x87 = f->encoding == FORM_LEGACY && f->map == 0 && f->opcode >= 0xd8 && f->opcode <= 0xdf;
-    bool by_rm = x87 || (f->encoding == FORM_LEGACY && f->map == 1 && (f->opcode == 0x01 || f->opcode == 0xae || f->opcode == 0x1e));
+    bool by_rm = x87 || (f->encoding == FORM_LEGACY && f->map == 1 &&
+                         (f->opcode == 0x01 || f->opcode == 0xae || f->opcode == 0x1e));
 
     for (unsigned reg = 0; reg < 8; reg++) {
         f->modrm = (uint8_t)(reg << 3 | 4);
@@ -255,7 +307,8 @@ static bool search(struct forms *forms, enum form_encoding encoding)
             continue;
         for (unsigned opcode = 0; opcode < 256; opcode++) {
             f.opcode = (uint8_t)opcode;
-            if (encoding == FORM_LEGACY && ((f.map == 0 && is_prefix(opcode)) || (f.map == 1 && (opcode == 0x38 || opcode == 0x3a))))
+            if (encoding == FORM_LEGACY &&
+                ((f.map == 0 && is_prefix(opcode)) || (f.map == 1 && (opcode == 0x38 || opcode == 0x3a))))
                 continue;
             if (!try_modrm(forms, &f))
                 return false;

@@ -68,7 +68,8 @@ static void disassemble(const struct fuzz *f, const struct sequence *code)
         char text[128] = "?";
 
         if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&f->forms.decoder, bytes, length, &z, operands)))
-            ZydisFormatterFormatInstruction(&formatter, &z, operands, z.operand_count_visible, text, sizeof(text), address, NULL);
+            ZydisFormatterFormatInstruction(&formatter, &z, operands, z.operand_count_visible, text, sizeof(text),
+                                            address, NULL);
         printf("  %08" PRIx64 "  ", address);
         for (unsigned at = 0; at < 15; at++)
             printf(at < length ? "%02x" : "  ", at < length ? bytes[at] : 0u);
@@ -88,8 +89,9 @@ static void print_start(const struct image *start)
     memcpy(&mxcsr, start->xsave + 24, 4);
     memcpy(&control, start->xsave, 2);
     memcpy(&status, start->xsave + 2, 2);
-    printf("  RFLAGS %08" PRIx64 "  FS %016" PRIx64 "  GS %016" PRIx64 "  MXCSR %04x FCW %04x FSW %04x FTW %02x BV %02x\n", start->rflags,
-           start->fs_base, start->gs_base, mxcsr, control, status, start->xsave[4], start->xsave[512]);
+    printf("  RFLAGS %08" PRIx64 "  FS %016" PRIx64 "  GS %016" PRIx64
+           "  MXCSR %04x FCW %04x FSW %04x FTW %02x BV %02x\n",
+           start->rflags, start->fs_base, start->gs_base, mxcsr, control, status, start->xsave[4], start->xsave[512]);
 }
 
 /* One case alone on both sides; true if they agree. */
@@ -109,7 +111,8 @@ static bool alone(struct fuzz *f, const struct one_case *one, FILE *report)
         return true;
     guest_run(f->guest, &batch->cases[0], batch->pattern[one->data], engine);
     /* A shortened sequence may loop for long. */
-    same = (report == NULL && engine->trap == TRAP_HANG) || compare_case(&f->forms, &batch->cases[0], engine, f->guest, report);
+    same = (report == NULL && engine->trap == TRAP_HANG) ||
+           compare_case(&f->forms, &batch->cases[0], engine, f->guest, report);
     free(engine);
     return same;
 }

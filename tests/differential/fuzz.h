@@ -6,7 +6,12 @@
 #include "guest.h"
 #include "native.h"
 
-enum { FUZZ_SIGNATURES = 512, FUZZ_SIGNATURE = 160, FUZZ_FAILURES = 8 /* looked at of one batch */, FUZZ_DESCRIPTION = 2048 };
+enum {
+    FUZZ_SIGNATURES = 512,
+    FUZZ_SIGNATURE = 160,
+    FUZZ_FAILURES = 8 /* looked at of one batch */,
+    FUZZ_DESCRIPTION = 2048
+};
 
 struct fuzz {
     struct forms forms;
@@ -14,7 +19,7 @@ struct fuzz {
     struct guest *guest;
     bool keep_going;
     uint64_t cases, mismatches, hangs;
-    uint64_t executed[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* instructions that completed on the processor */
+    uint64_t executed[ZYDIS_MNEMONIC_MAX_VALUE + 1];  /* instructions that completed on the processor */
     char signatures[FUZZ_SIGNATURES][FUZZ_SIGNATURE]; /* of mismatches that were reported already */
     unsigned signature_count;
     char description[FUZZ_FAILURES][FUZZ_DESCRIPTION];

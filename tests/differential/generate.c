@@ -20,12 +20,11 @@ struct context {
     struct random *r;
     struct sequence *code;
     uint8_t class[16];
-    uint64_t at;          /* address of the instruction being made */
-    bool ends;            /* it must be the last one */
-    unsigned aimed;       /* bit i: instruction i is a branch that has its target */
-    unsigned inside;      /* bit i: branches may not lead to instruction i */
+    uint64_t at;     /* address of the instruction being made */
+    bool ends;       /* it must be the last one */
+    unsigned aimed;  /* bit i: instruction i is a branch that has its target */
+    unsigned inside; /* bit i: branches may not lead to instruction i */
 };
-
 
 /* ---- numbers ---- */
 
@@ -40,7 +39,10 @@ static uint64_t random_pointer(struct random *r)
     uint64_t offset;
 
     switch (random_below(r, 24)) {
-    case 0: case 1: case 2: case 3:
+    case 0:
+    case 1:
+    case 2:
+    case 3:
         offset = near(r, 0x1000);
         break;
     case 4:
@@ -76,10 +78,43 @@ static uint64_t random_pointer(struct random *r)
 static uint64_t interesting(struct random *r)
 {
     static const uint64_t values[] = {
-        0, 1, 2, 3, 7, 8, 15, 16, 31, 32, 33, 63, 64, 65, 127, 128, 255, 256, 0x7fff, 0x8000, 0xffff, 0x10000,
-        0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0x7fffffffffffffff, 0x8000000000000000, UINT64_MAX,
-        UINT64_MAX - 1, 0xffffffff80000000, 0x00007fffffffffff, 0x0000800000000000, 0xffff800000000000, 0x5555555555555555,
-        0xaaaaaaaaaaaaaaaa, 0x0123456789abcdef,
+        0,
+        1,
+        2,
+        3,
+        7,
+        8,
+        15,
+        16,
+        31,
+        32,
+        33,
+        63,
+        64,
+        65,
+        127,
+        128,
+        255,
+        256,
+        0x7fff,
+        0x8000,
+        0xffff,
+        0x10000,
+        0x7fffffff,
+        0x80000000,
+        0xffffffff,
+        0x100000000,
+        0x7fffffffffffffff,
+        0x8000000000000000,
+        UINT64_MAX,
+        UINT64_MAX - 1,
+        0xffffffff80000000,
+        0x00007fffffffffff,
+        0x0000800000000000,
+        0xffff800000000000,
+        0x5555555555555555,
+        0xaaaaaaaaaaaaaaaa,
+        0x0123456789abcdef,
     };
 
     switch (random_below(r, 4)) {
@@ -113,10 +148,10 @@ static unsigned register_of(const struct context *c, unsigned class)
 /* ---- memory operands ---- */
 
 struct memory {
-    uint8_t modrm, sib;       /* ModRM without reg */
+    uint8_t modrm, sib; /* ModRM without reg */
     bool has_sib;
     bool rip_relative;
-    uint8_t x, b, v;          /* the fourth bits of index and base, the fifth of a vector index */
+    uint8_t x, b, v; /* the fourth bits of index and base, the fifth of a vector index */
     uint8_t displacement_size;
     uint32_t displacement;
 };
@@ -327,7 +362,8 @@ static bool usable(struct context *c, const ZydisDecodedInstruction *z, const Zy
     return true;
 }
 
-static bool decode(const struct context *c, const uint8_t *bytes, ZydisDecodedInstruction *z, ZydisDecodedOperand *operands)
+static bool decode(const struct context *c, const uint8_t *bytes, ZydisDecodedInstruction *z,
+                   ZydisDecodedOperand *operands)
 {
     return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&c->forms->decoder, bytes, 15, z, operands));
 }
@@ -381,7 +417,8 @@ static unsigned from_table(struct context *c, uint8_t *to)
 /* Random bytes that decode. */
 static unsigned from_chaos(struct context *c, uint8_t *to)
 {
-    static const uint8_t starts[] = {0x0f, 0x0f, 0x0f, 0x66, 0xf2, 0xf3, 0x48, 0x41, 0x4c, 0xc4, 0xc5, 0x62, 0x62, 0xf0, 0x67, 0x64};
+    static const uint8_t starts[] = {0x0f, 0x0f, 0x0f, 0x66, 0xf2, 0xf3, 0x48, 0x41,
+                                     0x4c, 0xc4, 0xc5, 0x62, 0x62, 0xf0, 0x67, 0x64};
     ZydisDecodedInstruction z;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
     uint8_t bytes[16];
@@ -466,7 +503,8 @@ static void append_loop(struct context *c)
         spoils = !decode(c, bytes, &z, operands) || z.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
         for (unsigned i = 0; !spoils && i < z.operand_count; i++)
             spoils = operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-                     ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operands[i].reg.value) == ZYDIS_REGISTER_RCX;
+                     ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operands[i].reg.value) ==
+                         ZYDIS_REGISTER_RCX;
     } while (spoils || c->ends);
     first = c->code->count;
     append(c, bytes, length);
@@ -488,7 +526,8 @@ static void append_indirect(struct context *c)
 {
     unsigned reg = random_below(c->r, 16);
     uint8_t lea[7] = {(uint8_t)(0x48 | (reg >> 3) << 2), 0x8d, (uint8_t)(5 | (reg & 7) << 3)};
-    const uint8_t go[3] = {(uint8_t)(0x40 | reg >> 3), 0xff, (uint8_t)((random_percent(c->r, 50) ? 0xe0 : 0xd0) | (reg & 7))};
+    const uint8_t go[3] = {(uint8_t)(0x40 | reg >> 3), 0xff,
+                           (uint8_t)((random_percent(c->r, 50) ? 0xe0 : 0xd0) | (reg & 7))};
     uint8_t skipped[15];
     unsigned length;
 
@@ -509,7 +548,8 @@ static void aim_branches(struct context *c)
 
     for (unsigned i = 0; i < code->count; i++) {
         uint8_t *bytes = code->bytes + code->offset[i];
-        unsigned end = i + 1 < code->count ? code->offset[i + 1] : code->length, to = i + 1 + random_below(c->r, code->count - i);
+        unsigned end = i + 1 < code->count ? code->offset[i + 1] : code->length,
+                 to = i + 1 + random_below(c->r, code->count - i);
         int32_t distance;
         ZydisDecodedInstruction z;
 
@@ -588,11 +628,23 @@ unsigned generate_component_offset(unsigned index)
 
 static void random_float(struct random *r, uint8_t *to, bool wide)
 {
-    static const uint32_t singles[] = {0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001,
-                                       0x00000001, 0x007fffff, 0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000000, 0x3f000000};
-    static const uint64_t doubles[] = {0, 0x8000000000000000, 0x3ff0000000000000, 0xbff0000000000000, 0x7ff0000000000000,
-                                       0xfff0000000000000, 0x7ff8000000000000, 0x7ff0000000000001, 1, 0x000fffffffffffff,
-                                       0x0010000000000000, 0x7fefffffffffffff, 0x43e0000000000000, 0xc3e0000000000000,
+    static const uint32_t singles[] = {0,          0x80000000, 0x3f800000, 0xbf800000, 0x7f800000,
+                                       0xff800000, 0x7fc00000, 0x7f800001, 0x00000001, 0x007fffff,
+                                       0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000000, 0x3f000000};
+    static const uint64_t doubles[] = {0,
+                                       0x8000000000000000,
+                                       0x3ff0000000000000,
+                                       0xbff0000000000000,
+                                       0x7ff0000000000000,
+                                       0xfff0000000000000,
+                                       0x7ff8000000000000,
+                                       0x7ff0000000000001,
+                                       1,
+                                       0x000fffffffffffff,
+                                       0x0010000000000000,
+                                       0x7fefffffffffffff,
+                                       0x43e0000000000000,
+                                       0xc3e0000000000000,
                                        0x3fe0000000000000};
     uint64_t any = random_next(r);
 
@@ -661,7 +713,7 @@ static void random_x87(struct random *r, uint8_t *xsave)
     if (status & ~control & 0x3f)
         status |= random_percent(r, 70) ? 0 : 0x8080;
     if (!(status & 0x80))
-        status &= (uint16_t)~(~control & 0x3f);
+        status &= (uint16_t) ~(~control & 0x3f);
     memcpy(xsave, &control, 2);
     memcpy(xsave + 2, &status, 2);
     xsave[4] = tags;
@@ -689,15 +741,55 @@ static void random_mask_registers(struct random *r, uint8_t *to)
     }
 }
 
-static void random_xsave(struct random *r, uint8_t *xsave)
+/* One vector register of up to 64 bytes, wherever its parts are in the image. */
+static void random_register(struct random *r, uint8_t *xsave, uint32_t components, unsigned reg)
 {
-    uint32_t mxcsr = 0x1f80;
+    bool indices = (reg & 3) == 2;
+
+    if (reg >= 16) {
+        if (components & 0x80)
+            random_vector(r, xsave + generate_component_offset(7) + 64 * (reg - 16), 64, indices);
+        return;
+    }
+    random_vector(r, xsave + 160 + 16 * reg, 16, indices);
+    if (components & 4)
+        random_vector(r, xsave + generate_component_offset(2) + 16 * reg, 16, indices);
+    if (components & 0x40)
+        random_vector(r, xsave + generate_component_offset(6) + 32 * reg, 32, indices);
+}
+
+static uint32_t host_components(void)
+{
     uint32_t low, high;
-    uint64_t present;
 
     __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    memset(xsave, 0, CASE_XSAVE_SIZE);
-    present = low & XSAVE_COMPONENTS & (random_percent(r, 90) ? UINT64_MAX : random_next(r));
+    return low & XSAVE_COMPONENTS;
+}
+
+enum { POOL = 256, FRESH_REGISTERS = 5 };
+
+/* Vector registers are many: most come from one of a few prepared images, the same in every run. */
+static const uint8_t *pooled_vectors(unsigned which)
+{
+    static uint8_t pool[POOL][CASE_XSAVE_SIZE];
+    static bool made;
+    struct random r = {0x70001};
+
+    if (!made) {
+        made = true;
+        for (unsigned i = 0; i < POOL; i++)
+            for (unsigned reg = 0; reg < 32; reg++)
+                random_register(&r, pool[i], host_components(), reg);
+    }
+    return pool[which];
+}
+
+static void random_xsave(struct random *r, uint8_t *xsave)
+{
+    uint32_t mxcsr = 0x1f80, components = host_components();
+    uint64_t present = components & (random_percent(r, 90) ? UINT64_MAX : random_next(r));
+
+    memcpy(xsave, pooled_vectors(random_below(r, POOL)), CASE_XSAVE_SIZE);
     memcpy(xsave + 512, &present, 8);
     if (random_percent(r, 30))
         mxcsr = 0x1f80 | (random_below(r, 0x10000) & 0xe07f);
@@ -705,18 +797,9 @@ static void random_xsave(struct random *r, uint8_t *xsave)
         mxcsr = random_below(r, 0x10000);
     memcpy(xsave + 24, &mxcsr, 4);
     random_x87(r, xsave);
-    for (unsigned i = 0; i < 16; i++) {
-        bool indices = (i & 3) == 2;
-
-        random_vector(r, xsave + 160 + 16 * i, 16, indices);
-        if (low & 4)
-            random_vector(r, xsave + generate_component_offset(2) + 16 * i, 16, indices);
-        if (low & 0x40)
-            random_vector(r, xsave + generate_component_offset(6) + 32 * i, 32, indices);
-        if (low & 0x80)
-            random_vector(r, xsave + generate_component_offset(7) + 64 * i, 64, indices);
-    }
-    if (low & 0x20)
+    for (unsigned i = 0; i < FRESH_REGISTERS; i++)
+        random_register(r, xsave, components, random_below(r, 32));
+    if (components & 0x20)
         random_mask_registers(r, xsave + generate_component_offset(5));
 }
 

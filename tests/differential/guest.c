@@ -18,8 +18,17 @@
 enum { RAM_SIZE = 8 << 20, PAGE = 4096 };
 
 /* Guest physical addresses; the tables are also seen at KERNEL + address. */
-enum { AT_GDT = 0x1000, AT_IDT = 0x2000, AT_TSS = 0x3000, AT_HANDLERS = 0x4000, AT_STACK = 0x7000, AT_EXIT = 0x8000,
-       AT_CODE = 0x100000, AT_DATA = 0x200000, AT_TABLES = 0x300000 };
+enum {
+    AT_GDT = 0x1000,
+    AT_IDT = 0x2000,
+    AT_TSS = 0x3000,
+    AT_HANDLERS = 0x4000,
+    AT_STACK = 0x7000,
+    AT_EXIT = 0x8000,
+    AT_CODE = 0x100000,
+    AT_DATA = 0x200000,
+    AT_TABLES = 0x300000
+};
 #define KERNEL 0xffff800000000000ull
 
 /* Selectors, as Linux has them: programs can see them. */
@@ -33,44 +42,103 @@ struct guest {
     uint8_t *ram;
     uint64_t next_table;
     struct cpu_state state;
-    bool stale;               /* the vCPU's registers are not what a case left: it needs all of its state */
+    bool stale; /* the vCPU's registers are not what a case left: it needs all of its state */
 };
 
 /* ---- what the machine has around the CPU: nothing ---- */
 
-static int apic_acknowledge(void *apic) { (void)apic; return -1; }
-static bool apic_pending(void *apic) { (void)apic; return false; }
-static uint64_t apic_get_tpr(void *apic) { (void)apic; return 0; }
-static void apic_set_tpr(void *apic, uint64_t cr8) { (void)apic; (void)cr8; }
-static bool apic_read_msr(void *apic, uint32_t msr, uint64_t *value) { (void)apic; (void)msr; (void)value; return false; }
-static bool apic_write_msr(void *apic, uint32_t msr, uint64_t value) { (void)apic; (void)msr; (void)value; return false; }
+static int apic_acknowledge(void *apic)
+{
+    (void)apic;
+    return -1;
+}
+static bool apic_pending(void *apic)
+{
+    (void)apic;
+    return false;
+}
+static uint64_t apic_get_tpr(void *apic)
+{
+    (void)apic;
+    return 0;
+}
+static void apic_set_tpr(void *apic, uint64_t cr8)
+{
+    (void)apic;
+    (void)cr8;
+}
+static bool apic_read_msr(void *apic, uint32_t msr, uint64_t *value)
+{
+    (void)apic;
+    (void)msr;
+    (void)value;
+    return false;
+}
+static bool apic_write_msr(void *apic, uint32_t msr, uint64_t value)
+{
+    (void)apic;
+    (void)msr;
+    (void)value;
+    return false;
+}
 static bool apic_read(void *apic, uint32_t offset, unsigned size, uint32_t *value)
 {
-    (void)apic; (void)offset; (void)size; (void)value;
+    (void)apic;
+    (void)offset;
+    (void)size;
+    (void)value;
     return false;
 }
 static bool apic_write(void *apic, uint32_t offset, unsigned size, uint32_t value)
 {
-    (void)apic; (void)offset; (void)size; (void)value;
+    (void)apic;
+    (void)offset;
+    (void)size;
+    (void)value;
     return false;
 }
-static uint64_t apic_base(void *apic) { (void)apic; return 0; }
-static void apic_tsc_changed(void *apic) { (void)apic; }
+static uint64_t apic_base(void *apic)
+{
+    (void)apic;
+    return 0;
+}
+static void apic_tsc_changed(void *apic)
+{
+    (void)apic;
+}
 static bool apic_send_ipi(void *apic, uint32_t command, uint32_t identifier)
 {
-    (void)apic; (void)command; (void)identifier;
+    (void)apic;
+    (void)command;
+    (void)identifier;
     return false;
 }
 
 static const struct apic_ops no_apic = {
-    .acknowledge = apic_acknowledge, .pending = apic_pending, .get_tpr = apic_get_tpr, .set_tpr = apic_set_tpr,
-    .read_msr = apic_read_msr, .write_msr = apic_write_msr, .read = apic_read, .write = apic_write,
-    .base = apic_base, .tsc_changed = apic_tsc_changed, .send_ipi = apic_send_ipi,
+    .acknowledge = apic_acknowledge,
+    .pending = apic_pending,
+    .get_tpr = apic_get_tpr,
+    .set_tpr = apic_set_tpr,
+    .read_msr = apic_read_msr,
+    .write_msr = apic_write_msr,
+    .read = apic_read,
+    .write = apic_write,
+    .base = apic_base,
+    .tsc_changed = apic_tsc_changed,
+    .send_ipi = apic_send_ipi,
 };
 
-static uint64_t clock_zero(struct clock *clock) { (void)clock; return 0; }
+static uint64_t clock_zero(struct clock *clock)
+{
+    (void)clock;
+    return 0;
+}
 static struct clock no_clock = {clock_zero, clock_zero};
-static void alarm_ignore(struct alarm *alarm, uint64_t deadline) { (void)alarm; (void)deadline; }
+static void alarm_ignore(struct alarm *alarm, uint64_t deadline)
+{
+    (void)alarm;
+    (void)deadline;
+}
 static struct alarm no_alarm = {alarm_ignore};
 
 /* ---- memory ---- */
@@ -128,21 +196,22 @@ static void build_tables(struct guest *g)
     poke(g, AT_TSS + 4, KERNEL + AT_STACK + PAGE);
     poke(g, AT_TSS + 0x60, 0x68ull << 48); /* no I/O permission bitmap */
     memset(g->ram + AT_HANDLERS, 0xf4, PAGE);
-    memset(g->ram + AT_EXIT, 0xf4, PAGE);
+    g->ram[AT_EXIT] = 0xf4; /* the rest of the page is zero on both sides */
     for (unsigned vector = 0; vector < 256; vector++) {
         uint64_t to = KERNEL + AT_HANDLERS + 2 * vector;
         unsigned dpl = vector == 3 || vector == 4 ? 3 : 0;
 
-        poke(g, AT_IDT + 16 * vector, (to & 0xffff) | (uint64_t)KERNEL_CS << 16 | (uint64_t)(0x8e | dpl << 5) << 40 |
-                                          (to & 0xffff0000) << 32);
+        poke(g, AT_IDT + 16 * vector,
+             (to & 0xffff) | (uint64_t)KERNEL_CS << 16 | (uint64_t)(0x8e | dpl << 5) << 40 | (to & 0xffff0000) << 32);
         poke(g, AT_IDT + 16 * vector + 8, to >> 32);
     }
 }
 
 static struct segment_state flat(uint16_t selector, unsigned type, unsigned dpl, unsigned more)
 {
-    return (struct segment_state){0, 0xffffffff, selector,
-                                  (uint16_t)(type | SEGMENT_S | SEGMENT_P | dpl << SEGMENT_DPL_SHIFT | SEGMENT_G | more)};
+    return (struct segment_state){
+        0, 0xffffffff, selector,
+        (uint16_t)(type | SEGMENT_S | SEGMENT_P | dpl << SEGMENT_DPL_SHIFT | SEGMENT_G | more)};
 }
 
 static void build_state(struct guest *g)

@@ -2,9 +2,11 @@
 #define _GNU_SOURCE
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -29,9 +31,9 @@ static void usage(FILE *to)
 static bool parse(int count, char **arguments, struct options *o)
 {
     static const struct option names[] = {
-        {"cases", 1, NULL, 'c'}, {"seconds", 1, NULL, 't'},    {"seed", 1, NULL, 's'},     {"jobs", 1, NULL, 'j'},
-        {"one", 1, NULL, 'o'},   {"keep-going", 0, NULL, 'k'}, {"coverage", 0, NULL, 'v'}, {"help", 0, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"cases", 1, NULL, 'c'},    {"seconds", 1, NULL, 't'}, {"seed", 1, NULL, 's'},
+        {"jobs", 1, NULL, 'j'},     {"one", 1, NULL, 'o'},     {"keep-going", 0, NULL, 'k'},
+        {"coverage", 0, NULL, 'v'}, {"help", 0, NULL, 'h'},    {NULL, 0, NULL, 0},
     };
     int which;
 
@@ -39,15 +41,33 @@ static bool parse(int count, char **arguments, struct options *o)
         uint64_t value = optarg ? strtoull(optarg, NULL, 0) : 0;
 
         switch (which) {
-        case 'c': o->cases = value; break;
-        case 't': o->seconds = (unsigned)value; break;
-        case 's': o->seed = value; break;
-        case 'j': o->jobs = value < 1 ? 1 : value > MOST_JOBS ? MOST_JOBS : (unsigned)value; break;
-        case 'o': o->one = value; o->only_one = true; break;
-        case 'k': o->keep_going = true; break;
-        case 'v': o->coverage = true; break;
-        case 'h': usage(stdout); exit(0);
-        default: return false;
+        case 'c':
+            o->cases = value;
+            break;
+        case 't':
+            o->seconds = (unsigned)value;
+            break;
+        case 's':
+            o->seed = value;
+            break;
+        case 'j':
+            o->jobs = value < 1 ? 1 : value > MOST_JOBS ? MOST_JOBS : (unsigned)value;
+            break;
+        case 'o':
+            o->one = value;
+            o->only_one = true;
+            break;
+        case 'k':
+            o->keep_going = true;
+            break;
+        case 'v':
+            o->coverage = true;
+            break;
+        case 'h':
+            usage(stdout);
+            exit(0);
+        default:
+            return false;
         }
     }
     return optind == count;
@@ -60,8 +80,8 @@ static int work(struct fuzz *fuzz, const struct options *o, unsigned job)
     uint64_t elapsed = (uint64_t)(time(NULL) - start);
 
     if (!o->only_one) {
-        printf("job %u: %" PRIu64 " cases in %" PRIu64 " s, %" PRIu64 " mismatches, %" PRIu64 " without an answer\n", job,
-               fuzz->cases, elapsed, fuzz->mismatches, fuzz->hangs);
+        printf("job %u: %" PRIu64 " cases in %" PRIu64 " s, %" PRIu64 " mismatches, %" PRIu64 " without an answer\n",
+               job, fuzz->cases, elapsed, fuzz->mismatches, fuzz->hangs);
         fuzz_print_coverage(fuzz, o->coverage);
     }
     fflush(stdout);
@@ -74,8 +94,10 @@ static int start_worker(struct fuzz *fuzz, const struct options *o, unsigned job
 {
     int process = fork();
 
-    if (process == 0)
+    if (process == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         _exit(work(fuzz, o, job));
+    }
     return process;
 }
 
@@ -87,8 +109,8 @@ static int await_worker(const struct fuzz *fuzz, int process, unsigned job)
         return EXIT_TROUBLE;
     if (WIFEXITED(status))
         return WEXITSTATUS(status);
-    printf("job %u: killed by signal %d in the case of seed %#" PRIx64 " after %" PRIu64 " cases\n", job, WTERMSIG(status),
-           fuzz->native.shared->current_seed, fuzz->native.shared->done);
+    printf("job %u: killed by signal %d in the case of seed %#" PRIx64 " after %" PRIu64 " cases\n", job,
+           WTERMSIG(status), fuzz->native.shared->current_seed, fuzz->native.shared->done);
     return EXIT_MISMATCH;
 }
 

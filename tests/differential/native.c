@@ -187,7 +187,8 @@ bool native_open(struct native *native)
     memset(native, 0, sizeof(*native));
     native->shared = mmap(NULL, sizeof(*native->shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     native->code_fd = memfd_create("code", MFD_CLOEXEC);
-    if (native->shared == MAP_FAILED || native->code_fd < 0 || ftruncate(native->code_fd, CASE_BUFFERS * CODE_AREA) < 0) {
+    if (native->shared == MAP_FAILED || native->code_fd < 0 ||
+        ftruncate(native->code_fd, CASE_BUFFERS * CODE_AREA) < 0) {
         perror("fuzz-dbt: shared memory");
         return false;
     }
@@ -220,28 +221,26 @@ static uint64_t now_ms(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* One byte, or the child's end (0), or nothing in time (-1). */
-static int await(struct native *native)
+/* One byte (1), or the child's end (0), or no progress for long (-1). */
+static int await(struct native *native, const struct batch *batch)
 {
     struct pollfd poll_fd = {.fd = native->from_child, .events = POLLIN};
-    uint64_t deadline = now_ms() + HANG_MS;
+    uint64_t since = now_ms();
+    uint32_t progress = batch->progress;
+    ssize_t got;
     uint8_t byte;
-    int ready;
 
-    do
-        ready = poll(&poll_fd, 1, HANG_MS);
-    while (ready < 0 && errno == EINTR && now_ms() < deadline);
-    if (ready < 0)
-        return -1;
-    if (ready == 0)
-        return -1;
-    for (;;) {
-        ssize_t got = read(native->from_child, &byte, 1);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        return got == 1 ? 1 : 0;
+    while (poll(&poll_fd, 1, HANG_MS) <= 0) {
+        if (batch->progress == progress && now_ms() - since >= HANG_MS)
+            return -1;
+        if (batch->progress != progress)
+            since = now_ms();
+        progress = batch->progress;
     }
+    do
+        got = read(native->from_child, &byte, 1);
+    while (got < 0 && errno == EINTR);
+    return got == 1;
 }
 
 bool native_finish(struct native *native, unsigned buffer)
@@ -249,7 +248,7 @@ bool native_finish(struct native *native, unsigned buffer)
     struct batch *batch = &native->shared->batch[buffer];
     int answer;
 
-    while ((answer = await(native)) != 1) {
+    while ((answer = await(native, batch)) != 1) {
         uint32_t at = batch->progress;
 
         end_child(native);

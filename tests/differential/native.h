@@ -6,9 +6,9 @@
 
 struct native {
     struct shared *shared;
-    int code_fd;                 /* memfd of both code areas */
-    uint8_t *code;               /* this process's mapping of it */
-    int child;                   /* process id, or 0 */
+    int code_fd;   /* memfd of both code areas */
+    uint8_t *code; /* this process's mapping of it */
+    int child;     /* process id, or 0 */
     int to_child, from_child;
 };
 

@@ -410,6 +410,11 @@ static void test_x2apic_registers(void **state)
     assert_int_equal(take(0xc3), 0);
     assert_true(wrmsr(0, 0x83f, 0xc4));
     assert_int_equal(take(0xc4), 1);
+
+    /* Delivery status and remote IRR are read-only, not reserved: Linux writes them back on its way out. */
+    assert_true(wrmsr(0, 0x835, 0x15700));
+    assert_int_equal(rdmsr(0, 0x835), 0x10700);
+    assert_false(wrmsr(0, 0x835, 0x15700 | 1 << 11));
 }
 
 static void test_x2apic_clusters(void **state)

@@ -47,7 +47,9 @@ enum {
     LVT_VECTOR = 0xff,
     LVT_DELIVERY_SHIFT = 8,
     LVT_DELIVERY = 7 << LVT_DELIVERY_SHIFT,
+    LVT_STATUS = 1 << 12,     /* read-only, like the next but one */
     LVT_POLARITY = 1 << 13,
+    LVT_REMOTE_IRR = 1 << 14,
     LVT_TRIGGER = 1 << 15,
     LVT_MASK = 1 << 16,
     LVT_TIMER_MODE = 3 << 17,

@@ -346,13 +346,3 @@ bool cache_written(struct code_cache *cache, uint64_t page, unsigned offset, uin
     __atomic_store_n(&code->granules, left, __ATOMIC_RELEASE);
     return any;
 }
-
-bool cache_is_code(const struct code_cache *cache, uint64_t page, unsigned offset, uint64_t size)
-{
-    const struct code_page *code;
-
-    if (page >= cache->page_count)
-        return false;
-    code = __atomic_load_n(&cache->pages[page], __ATOMIC_ACQUIRE);
-    return code && (__atomic_load_n(&code->granules, __ATOMIC_ACQUIRE) & granule_mask(offset, size)) != 0;
-}

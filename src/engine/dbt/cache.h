@@ -139,9 +139,6 @@ void cache_link(struct code_cache *cache, struct chain *chain, struct block *tar
 /* Bytes of a page were written: forget the blocks that they are part of. True if there were any. */
 bool cache_written(struct code_cache *cache, uint64_t page, unsigned offset, uint64_t size);
 
-/* Does the page hold code in the granules of [offset, offset+size)? Without the lock: a hint that errs on the side of yes. */
-bool cache_is_code(const struct code_cache *cache, uint64_t page, unsigned offset, uint64_t size);
-
 static inline bool cache_page_has_code(const struct code_cache *cache, uint64_t page)
 {
     return page < cache->page_count && cache->pages[page] != NULL;

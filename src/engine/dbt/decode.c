@@ -342,9 +342,11 @@ static void fill_insn(struct op *op, const uint8_t *bytes)
 
 /* ---- flags ---- */
 
-/* Shifts and rotates whose count may be zero leave every flag as it was. */
+/* Shifts and rotates whose count may be zero leave every flag as it was, and so do repeated comparisons. */
 static bool count_may_be_zero(const ZydisDecodedInstruction *z)
 {
+    if (z->meta.category == ZYDIS_CATEGORY_STRINGOP)
+        return (z->attributes & (ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)) != 0;
     switch (z->mnemonic) {
     case ZYDIS_MNEMONIC_SHL:
     case ZYDIS_MNEMONIC_SHR:
@@ -404,6 +406,20 @@ static void flag_effects(const ZydisDecodedInstruction *z, uint32_t *read, uint3
     }
 }
 
+/* MOV, PUSH and POP are in the table of helpers for their forms with a segment, control or debug register only. */
+static bool plain_form(const ZydisDecodedInstruction *z)
+{
+    switch (z->mnemonic) {
+    case ZYDIS_MNEMONIC_MOV:
+        return z->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && z->opcode != 0x8c && z->opcode != 0x8e;
+    case ZYDIS_MNEMONIC_PUSH:
+    case ZYDIS_MNEMONIC_POP:
+        return z->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && z->opcode >= 0x50;
+    default:
+        return false;
+    }
+}
+
 uint32_t decode_peek(struct translator *t, uint64_t rip, unsigned which)
 {
     uint64_t start = t->block->rip & ~(uint64_t)(PAGE_SIZE - 1);
@@ -425,7 +441,7 @@ uint32_t decode_peek(struct translator *t, uint64_t rip, unsigned which)
                                                       PAGE_SIZE - offset, &z)))
             break;
         at += z.length;
-        if (t->helper_index[z.mnemonic])
+        if (t->helper_index[z.mnemonic] && !plain_form(&z))
             break;
         flag_effects(&z, &read, &killed, &touched);
         live |= read & undecided;
@@ -735,7 +751,8 @@ bool decode_op(struct translator *t, struct op *op, const uint8_t *bytes, unsign
     if (op->memory) {
         op->aligned = needs_alignment(op);
         op->mask = mask_descriptor(op);
-        op->reads_memory |= op->writes_memory && op->z.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX; /* what a mask leaves */
+        if (op->writes_memory && op->z.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
+            op->reads_memory = true; /* a mask may leave some of it */
         op->waits = waits_for_x87(op);
     }
     fill_insn(op, bytes);

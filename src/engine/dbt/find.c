@@ -64,11 +64,12 @@ static void note_mapping(struct dbt_vcpu *c, uint64_t linear, uint32_t id, bool 
         c->itlb_local = 1;
 }
 
+/* With the lock: whoever forgets the block erases the entry, so a block that is forgotten already must not get one. */
 static void remember_target(struct dbt_vcpu *c, const struct block *block)
 {
     struct jump_entry *entry = &c->jump[block->rip & (JUMP_CACHE - 1)];
 
-    if (c->generation == 0)
+    if (c->generation == 0 || !block->valid)
         return;
     entry->rip = block->rip;
     entry->generation = c->generation;
@@ -88,38 +89,54 @@ static void flush_cache(struct dbt_vcpu *c)
             forget_all_code(dbt->vcpus[i]);
 }
 
-/* Writes of every vCPU to this page must ask from now on. */
-static void revoke_writes(struct dbt_vcpu *c, uint64_t page)
+/*
+ * A page gets its first code. The order makes it safe: mark the page first, then look who may have a TLB entry to
+ * write to it. Whoever fills an entry does it the other way round (mmu.c, fill), so either he sees the mark or we see
+ * him. Once all such entries are gone, writes to the page are followed by code_written(), which waits for the
+ * lock that translation holds: no block can be made from bytes that a store has just replaced.
+ */
+static bool claim(struct dbt_vcpu *c, const struct fetch *fetch)
 {
-    struct dbt_engine *dbt = c->dbt;
-    uint64_t host = (uint64_t)(uintptr_t)dbt->memory->host + (page << PAGE_SHIFT);
-    uint16_t writers = __atomic_exchange_n(&dbt->writers[page], 0, __ATOMIC_SEQ_CST);
-
-    for (unsigned i = 0; i < dbt->cpu_count; i++)
-        if (dbt->vcpus[i] && (writers >> (i & 15) & 1))
-            mmu_revoke_write(dbt->vcpus[i], host);
+    return !fetch || cache_claim_page(&c->dbt->cache, fetch->page);
 }
 
-/* From now on the page has code: nobody may write to it unnoticed. */
-static bool claim(struct dbt_vcpu *c, uint64_t page)
-{
-    if (cache_page_has_code(&c->dbt->cache, page))
-        return true;
-    if (!cache_claim_page(&c->dbt->cache, page))
-        return false;
-    revoke_writes(c, page);
-    return true;
-}
-
-/* May another vCPU write to a page that is about to have its first code? */
-static bool others_write(const struct dbt_vcpu *c, uint64_t page)
+static bool others_write(const struct dbt_vcpu *c, const struct fetch *fetch)
 {
     const struct dbt_engine *dbt = c->dbt;
     uint16_t mine = (uint16_t)(1u << (c->vcpu.index & 15));
 
-    if (cache_page_has_code(&dbt->cache, page) || dbt->cpu_count == 1)
+    if (!fetch || dbt->cpu_count == 1)
         return false;
-    return dbt->cpu_count > 16 || (__atomic_load_n(&dbt->writers[page], __ATOMIC_SEQ_CST) & ~mine) != 0;
+    return (__atomic_load_n(&dbt->writers[fetch->page], __ATOMIC_SEQ_CST) & (dbt->cpu_count > 16 ? 0xffff : ~mine)) != 0;
+}
+
+/* Writes to this page must ask from now on. all: of the other vCPUs too, which are stopped. */
+static void revoke_writes(struct dbt_vcpu *c, const struct fetch *fetch, bool all)
+{
+    struct dbt_engine *dbt = c->dbt;
+    uint64_t host;
+    uint16_t writers;
+
+    if (!fetch || !dbt->writers[fetch->page])
+        return;
+    host = (uint64_t)(uintptr_t)dbt->memory->host + (fetch->page << PAGE_SHIFT);
+    writers = __atomic_exchange_n(&dbt->writers[fetch->page], 0, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < dbt->cpu_count; i++)
+        if ((writers >> (i & 15) & 1) && (all || i == c->vcpu.index))
+            mmu_revoke_write(dbt->vcpus[i], host);
+}
+
+/* With the lock: make the block. Raises nothing. NULL: needs the second page, or the cache is full. */
+static struct block *make(struct dbt_vcpu *c, const struct fetch *first, const struct fetch *second)
+{
+    struct dbt_engine *dbt = c->dbt;
+    struct block *block = translator_run(dbt->translator, c, first->host, first->physical, second ? second->host : NULL,
+                                         second ? second->physical : 0);
+
+    if (block && !cache_insert(&dbt->cache, block, first->page, second ? second->page : 0))
+        return NULL;
+    c->stat_translations++;
+    return block;
 }
 
 struct block *block_find_quick(struct dbt_vcpu *c)
@@ -134,26 +151,11 @@ struct block *block_find_quick(struct dbt_vcpu *c)
         return NULL;
     lock_acquire(&dbt->lock);
     block = cache_find(&dbt->cache, c->rip, code_base(c), view->physical | (linear & (PAGE_SIZE - 1)), c->mode);
+    if (block && block->page_id[1])
+        block = NULL;
+    if (block)
+        remember_target(c, block);
     lock_release(&dbt->lock);
-    if (!block || block->page_id[1])
-        return NULL;
-    remember_target(c, block);
-    return block;
-}
-
-/* With the lock, and exclusively where that is needed: make the block. Raises nothing. NULL: needs the second page. */
-static struct block *make(struct dbt_vcpu *c, const struct fetch *first, const struct fetch *second)
-{
-    struct dbt_engine *dbt = c->dbt;
-    struct block *block;
-
-    if (!claim(c, first->page) || (second && !claim(c, second->page)))
-        return NULL;
-    block = translator_run(dbt->translator, c, first->host, first->physical, second ? second->host : NULL,
-                           second ? second->physical : 0);
-    if (block && !cache_insert(&dbt->cache, block, first->page, second ? second->page : 0))
-        return NULL;
-    c->stat_translations++;
     return block;
 }
 
@@ -169,27 +171,41 @@ static void entered(struct dbt_vcpu *c, const struct block *block, uint64_t line
     note_mapping(c, linear, block->page_id[0], first->global);
     if (block->page_id[1])
         note_mapping(c, linear + PAGE_SIZE, block->page_id[1], second->global);
+    lock_acquire(&c->dbt->lock);
     remember_target(c, block);
+    lock_release(&c->dbt->lock);
 }
 
 /* Translate with whatever has to be stopped stopped. NULL: the block reaches into the next page. */
 static struct block *translate_now(struct dbt_vcpu *c, const struct fetch *first, const struct fetch *second)
 {
     struct dbt_engine *dbt = c->dbt;
-    bool stop = others_write(c, first->page) || (second && others_write(c, second->page));
-    struct block *block;
+    struct block *block = NULL;
+    bool stop;
 
     vector_save(c);
-    if (stop || !cache_has_room(&dbt->cache)) {
+    lock_acquire(&dbt->lock);
+    stop = !cache_has_room(&dbt->cache) || !claim(c, first) || !claim(c, second);
+    lock_release(&dbt->lock);
+    stop = stop || others_write(c, first) || others_write(c, second);
+    if (stop)
+        exclusive_begin(c);
+    lock_acquire(&dbt->lock);
+    if (!stop && !cache_has_room(&dbt->cache)) { /* another vCPU was quicker */
+        lock_release(&dbt->lock);
         exclusive_begin(c);
         stop = true;
+        lock_acquire(&dbt->lock);
     }
-    lock_acquire(&dbt->lock);
     if (!cache_has_room(&dbt->cache))
         flush_cache(c);
-    block = cache_find(&dbt->cache, c->rip, code_base(c), first->physical, c->mode);
-    if (!block || (block->page_id[1] && second && dbt->cache.views[block->page_id[1]].physical != second->physical))
-        block = make(c, first, second);
+    if (claim(c, first) && claim(c, second)) {
+        revoke_writes(c, first, stop);
+        revoke_writes(c, second, stop);
+        block = cache_find(&dbt->cache, c->rip, code_base(c), first->physical, c->mode);
+        if (!block || (block->page_id[1] && second && dbt->cache.views[block->page_id[1]].physical != second->physical))
+            block = make(c, first, second);
+    }
     lock_release(&dbt->lock);
     if (stop)
         exclusive_end(c);

@@ -4,7 +4,10 @@
 
 #include "engine/dbt/state.h"
 
-/* The bounce buffer, with the selected elements in it if the access reads (descriptor: enum access_descriptor). Faults raise. */
+/*
+ * The bounce buffer, with the selected elements in it if the access reads. descriptor: enum access_descriptor.
+ * Faults raise.
+ */
 void *masked_pre(struct dbt_vcpu *c, uint64_t linear, uint32_t descriptor);
 
 /* After the instruction: write the selected elements. */

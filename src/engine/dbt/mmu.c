@@ -66,6 +66,8 @@ static uint8_t *fill(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, co
     unsigned slot = slot_of(linear);
     struct tlb_entry *entry = &c->tlb[mmu][slot];
     uint64_t tag = linear & ~(uint64_t)(PAGE_SIZE - 1);
+    uint16_t mine = (uint16_t)(1u << (c->vcpu.index & 15));
+    uint16_t before = mine;
     uint64_t page;
     bool read_only;
     bool watched = (c->dr[7] & 0xff) && page_watched(c, linear);
@@ -77,10 +79,12 @@ static uint8_t *fill(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, co
     c->stat_fills++;
     if (write && dbt->dirty)
         __atomic_fetch_or(&dbt->dirty[page / 64], 1ull << (page % 64), __ATOMIC_RELAXED);
-    /* Ask to be told of code on the page before looking whether there is (translate: the other order). */
+    /* Ask to be told of code on the page before looking whether there is (find.c, claim: the other order). */
     if (walk->writable && !read_only)
-        __atomic_fetch_or(&dbt->writers[page], (uint16_t)(1u << (c->vcpu.index & 15)), __ATOMIC_SEQ_CST);
+        before = __atomic_fetch_or(&dbt->writers[page], mine, __ATOMIC_SEQ_CST);
     code = cache_page_has_code(&dbt->cache, page);
+    if (code && !(before & mine))
+        __atomic_fetch_and(&dbt->writers[page], (uint16_t)~mine, __ATOMIC_SEQ_CST);
     *direct_write = !read_only && !code;
     if (!watched) {
         if ((c->tlb_flags[mmu][slot] & TLB_VALID) && entry->read != tag && entry->write != tag)
@@ -213,7 +217,7 @@ static void physical_copy(struct dbt_vcpu *c, uint64_t physical, uint8_t *bytes,
         copy_bytes(bytes, host, size);
     } else if (!read_only) {
         copy_bytes(host, bytes, size);
-        if (cache_is_code(&dbt->cache, page, (unsigned)(physical & (PAGE_SIZE - 1)), size))
+        if (cache_page_has_code(&dbt->cache, page))
             code_written(c, physical, size);
     }
 }
@@ -325,7 +329,8 @@ void *memory_pre(struct dbt_vcpu *c, uint64_t address, uint32_t descriptor)
             ram_page(c->dbt, physical, &page, &read_only);
             if (read_only) {
                 host = bounce(c, mmu, linear, descriptor, BOUNCE_READ_ONLY);
-            } else if (cache_is_code(&c->dbt->cache, page, (unsigned)(physical & (PAGE_SIZE - 1)), size)) {
+            } else {
+                /* Even if none of its code is here now: another vCPU may be translating it. */
                 c->bounce_kind = BOUNCE_CODE;
                 c->bounce_physical[0] = physical;
                 c->bounce_size = size;

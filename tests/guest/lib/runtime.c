@@ -1,5 +1,6 @@
 #include "lib/runtime.h"
 
+#include "lib/apic.h"
 #include "lib/check.h"
 #include "lib/console.h"
 #include "lib/cpu.h"
@@ -184,6 +185,7 @@ void guest_start(uint32_t magic, const struct multiboot_info *info)
 {
     take_cmdline(magic, info);
     cpu_tables_load(0);
+    pic_init(0xff, 0xff); /* firmware may have left the timer running */
     test_main();
     test_end();
 }
