@@ -4,7 +4,7 @@
  *
  * Everything lies at fixed linear addresses below 4 GiB, the same in the native child and in the guest:
  *
- *     CODE_BASE   two areas of slots (one per batch buffer), readable and executable
+ *     CODE_BASE   the slots for sequences, readable and executable
  *     EXIT_PAGE   where every sequence ends: leaves the child, HLT (so #GP) in the guest
  *     DATA_BASE   read-write, read-write, read-only, nothing, read-write; nothing before and behind
  */
@@ -26,7 +26,7 @@ enum {
 };
 
 #define CODE_BASE 0x10000000ull
-#define CODE_AREA 0x10000ull /* of one buffer */
+#define CODE_AREA 0x10000ull
 #define EXIT_PAGE 0x1a5b7000ull
 #define DATA_BASE 0x20000000ull
 #define DATA_WINDOW 0x5000ull /* with the hole */
@@ -92,9 +92,9 @@ static inline unsigned data_window_page(unsigned i)
 }
 
 /* The address of a slot. */
-static inline uint64_t slot_address(unsigned buffer, unsigned slot)
+static inline uint64_t slot_address(unsigned slot)
 {
-    return CODE_BASE + buffer * CODE_AREA + (uint64_t)slot * CASE_SLOT_SIZE;
+    return CODE_BASE + (uint64_t)slot * CASE_SLOT_SIZE;
 }
 
 #endif

@@ -49,7 +49,7 @@ static uint8_t *code_area(const struct fuzz *f, unsigned buffer)
 
 static void place_code(const struct fuzz *f, unsigned buffer, const struct sequence *code)
 {
-    memcpy(code_area(f, buffer) + (code->address - CODE_BASE - buffer * CODE_AREA), code->bytes, code->length);
+    memcpy(code_area(f, buffer) + (code->address - CODE_BASE), code->bytes, code->length);
 }
 
 /* ---- what went wrong ---- */
@@ -97,7 +97,7 @@ static void print_start(const struct image *start)
 /* One case alone on both sides; true if they agree. */
 static bool alone(struct fuzz *f, const struct one_case *one, FILE *report)
 {
-    unsigned buffer = one->seed & SEED_BUFFER ? 1 : 0;
+    enum { buffer = 0 };
     struct batch *batch = &f->native.shared->batch[buffer];
     struct outcome *engine = calloc(1, sizeof(*engine));
     bool same;
@@ -106,7 +106,7 @@ static bool alone(struct fuzz *f, const struct one_case *one, FILE *report)
     batch->count = 1;
     memset(code_area(f, buffer), 0xcc, CODE_AREA);
     place_code(f, buffer, &one->code);
-    guest_set_code(f->guest, buffer, code_area(f, buffer));
+    guest_set_code(f->guest, code_area(f, buffer));
     if (!engine || !native_start(&f->native, buffer, 0) || !native_finish(&f->native, buffer))
         return true;
     guest_run(f->guest, &batch->cases[0], batch->pattern[one->data], engine);
@@ -190,7 +190,7 @@ static void make_batch(struct fuzz *f, unsigned buffer, struct random *seeds)
 
     batch->count = BATCH_CASES;
     for (unsigned slot = 0; slot < CASE_SLOTS; slot++) {
-        uint64_t seed = (random_next(seeds) & ~(uint64_t)SEED_BITS) | slot | (buffer ? SEED_BUFFER : 0);
+        uint64_t seed = (random_next(seeds) & ~(uint64_t)SEED_BITS) | slot;
 
         generate_case(&f->forms, &batch->cases[slot], seed);
         generate_case(&f->forms, &batch->cases[slot + CASE_SLOTS], seed | SEED_VARIANT);
@@ -232,7 +232,7 @@ static unsigned judge_batch(struct fuzz *f, unsigned buffer, struct one_case *fa
     struct batch *batch = &f->native.shared->batch[buffer];
     unsigned failed = 0;
 
-    guest_set_code(f->guest, buffer, code_area(f, buffer));
+    guest_set_code(f->guest, code_area(f, buffer));
     for (unsigned i = 0; i < batch->count; i++) {
         const struct one_case *one = &batch->cases[i];
 
@@ -313,7 +313,7 @@ bool fuzz_one(struct fuzz *f, uint64_t seed)
     fflush(stdout);
     f->cases = 1;
     if (alone(f, &one, stdout)) {
-        const struct outcome *native = &f->native.shared->batch[seed & SEED_BUFFER ? 1 : 0].cases[0].native;
+        const struct outcome *native = &f->native.shared->batch[0].cases[0].native;
 
         printf("the same on both: vector %" PRIu64 " at %#" PRIx64 "\n", native->trap, native->image.rip);
         return true;

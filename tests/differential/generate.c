@@ -839,7 +839,7 @@ void generate_case(const struct forms *forms, struct one_case *one, uint64_t see
     struct context c = {.forms = forms, .r = &code_random, .code = &one->code};
 
     one->seed = seed;
-    one->code.address = slot_address(seed & SEED_BUFFER ? 1 : 0, seed & SEED_SLOT);
+    one->code.address = slot_address(seed & SEED_SLOT);
     one->code.count = 0;
     one->code.length = 0;
     for (unsigned i = 0; i < 16; i++) {

@@ -5,8 +5,8 @@
 #include "case.h"
 #include "forms.h"
 
-/* Bits of a case's seed: its slot, its variant (the sequence is the same for all variants), its buffer. */
-enum { SEED_SLOT = 0xff, SEED_VARIANT = 0x100, SEED_BUFFER = 0x200, SEED_BITS = 0x3ff };
+/* Bits of a case's seed: its slot, its variant (the sequence is the same for all variants). */
+enum { SEED_SLOT = 0xff, SEED_VARIANT = 0x100, SEED_BITS = 0x1ff };
 
 /* The sequence and the state of a case. */
 void generate_case(const struct forms *forms, struct one_case *one, uint64_t seed);

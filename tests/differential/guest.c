@@ -175,7 +175,7 @@ static void map(struct guest *g, uint64_t linear, uint64_t physical, uint64_t fl
 static void build_pages(struct guest *g)
 {
     g->next_table = AT_TABLES + PAGE;
-    for (uint64_t at = 0; at < CASE_BUFFERS * CODE_AREA; at += PAGE)
+    for (uint64_t at = 0; at < CODE_AREA; at += PAGE)
         map(g, CODE_BASE + at, AT_CODE + at, PTE_U);
     map(g, EXIT_PAGE, AT_EXIT, PTE_U);
     for (unsigned i = 0; i < CASE_DATA_PAGES; i++)
@@ -314,12 +314,10 @@ void guest_set_read_only(struct guest *g, const uint8_t page[4096])
     memcpy(g->ram + AT_DATA + DATA_READ_ONLY * PAGE, page, PAGE);
 }
 
-void guest_set_code(struct guest *g, unsigned buffer, const uint8_t *code)
+void guest_set_code(struct guest *g, const uint8_t *code)
 {
-    uint64_t at = AT_CODE + buffer * CODE_AREA;
-
-    memcpy(g->ram + at, code, CODE_AREA);
-    memory_wrote(&g->machine.memory, at, CODE_AREA);
+    memcpy(g->ram + AT_CODE, code, CODE_AREA);
+    memory_wrote(&g->machine.memory, AT_CODE, CODE_AREA);
 }
 
 const uint8_t *guest_data(const struct guest *g, unsigned i)

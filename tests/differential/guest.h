@@ -13,8 +13,8 @@ void guest_destroy(struct guest *guest);
 /* Fill the read-only page. */
 void guest_set_read_only(struct guest *guest, const uint8_t page[4096]);
 
-/* New code for a buffer's area. */
-void guest_set_code(struct guest *guest, unsigned buffer, const uint8_t *code);
+/* New contents of the code area. */
+void guest_set_code(struct guest *guest, const uint8_t *code);
 
 /* Run one case. outcome->data is not filled: guest_data() has it. */
 void guest_run(struct guest *guest, const struct one_case *one, const uint8_t *pattern, struct outcome *outcome);

@@ -99,7 +99,7 @@ static bool map_world(const struct native *native)
     const uint64_t to = (uint64_t)(uintptr_t)native_exit;
     int data = MAP_PRIVATE | MAP_ANONYMOUS;
 
-    if (!map_fixed(CODE_BASE, CASE_BUFFERS * CODE_AREA, PROT_READ | PROT_EXEC, MAP_SHARED, native->code_fd) ||
+    if (!map_fixed(CODE_BASE, CODE_AREA, PROT_READ | PROT_EXEC, MAP_SHARED, native->code_fd) ||
         !map_fixed(EXIT_PAGE, PAGE, PROT_READ | PROT_WRITE, data, -1))
         return false;
     for (unsigned i = 0; i < CASE_DATA_PAGES; i++)
@@ -124,6 +124,13 @@ static void take_signals(void)
     sigaltstack(&stack, NULL);
 }
 
+/* The code area shows one buffer at a time: the other is being filled. */
+static bool show_code(const struct native *native, unsigned buffer)
+{
+    return mmap((void *)(uintptr_t)CODE_BASE, CODE_AREA, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, native->code_fd,
+                (off_t)(buffer * CODE_AREA)) != MAP_FAILED;
+}
+
 _Noreturn static void child(const struct native *native, int from, int to)
 {
     uint32_t order[2]; /* buffer, first case */
@@ -137,6 +144,8 @@ _Noreturn static void child(const struct native *native, int from, int to)
     while (read(from, order, sizeof(order)) == sizeof(order)) {
         struct batch *batch = &native->shared->batch[order[0]];
 
+        if (!show_code(native, order[0]))
+            break;
         for (uint32_t i = order[1]; i < batch->count; i++) {
             batch->progress = i;
             run_case(batch, &batch->cases[i]);

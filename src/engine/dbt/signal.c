@@ -101,6 +101,20 @@ static bool stack_overflow(struct dbt_vcpu *c, const siginfo_t *info, ucontext_t
     return true;
 }
 
+/* The signals, and who handled them before us. */
+static const int numbers[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+static struct sigaction previous[ARRAY_LENGTH(numbers)];
+
+/* Not the guest's doing: whoever was there before us gets it, by the instruction running again or by being sent again. */
+static void pass_on(int number, const siginfo_t *info)
+{
+    for (unsigned i = 0; i < ARRAY_LENGTH(numbers); i++)
+        if (numbers[i] == number)
+            sigaction(number, &previous[i], NULL);
+    if (info->si_code <= 0)
+        raise(number);
+}
+
 static void handle(int number, siginfo_t *info, void *argument)
 {
     ucontext_t *context = argument;
@@ -117,21 +131,24 @@ static void handle(int number, siginfo_t *info, void *argument)
         errno = saved_errno;
         return;
     }
-    /* Ours: let it end the process where it happened. */
-    signal(number, SIG_DFL);
+    pass_on(number, info);
 }
 
 enum status signal_install(void)
 {
-    static const int numbers[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
     struct sigaction action = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
     sigemptyset(&action.sa_mask);
-    for (unsigned i = 0; i < ARRAY_LENGTH(numbers); i++)
-        if (sigaction(numbers[i], &action, NULL) < 0) {
+    for (unsigned i = 0; i < ARRAY_LENGTH(numbers); i++) {
+        struct sigaction before;
+
+        if (sigaction(numbers[i], &action, &before) < 0) {
             log_error("cannot install the handler of signal %d: %s", numbers[i], strerror(errno));
             return STATUS_UNSUPPORTED;
         }
+        if (before.sa_sigaction != handle)
+            previous[i] = before;
+    }
     return STATUS_OK;
 }
 
