@@ -75,6 +75,12 @@ void forget_targets(struct dbt_vcpu *c, bool all);
 /* From memory_post(): the instruction is complete; leave translated code with rip behind it. (run.c) */
 _Noreturn void leave_after_instruction(struct dbt_vcpu *c);
 
+/* memset() of zeroes for code that must not call it. */
+static inline void clear_words(void *at, uint64_t words)
+{
+    __asm__ volatile("rep stosl" : "+D"(at), "+c"(words) : "a"(0) : "memory");
+}
+
 /* EAX as LAHF and SETO leave it, as RFLAGS bits. */
 static inline uint64_t flags_from_saved(uint64_t saved)
 {

@@ -572,11 +572,6 @@ static void flush_log(struct dbt_vcpu *c, enum mmu_index mmu)
     c->tlb_logged[mmu] = 0;
 }
 
-static void clear_words(void *at, uint64_t words)
-{
-    __asm__ volatile("rep stosl" : "+D"(at), "+c"(words) : "a"(0) : "memory");
-}
-
 void mmu_flush_local(struct dbt_vcpu *c)
 {
     for (enum mmu_index mmu = 0; mmu < MMU_COUNT; mmu++)

@@ -100,11 +100,6 @@ void mode_update(struct dbt_vcpu *c)
     choose_generation(c);
 }
 
-static void clear_words(void *at, uint64_t words)
-{
-    __asm__ volatile("rep stosl" : "+D"(at), "+c"(words) : "a"(0) : "memory");
-}
-
 void forget_targets(struct dbt_vcpu *c, bool all)
 {
     bool supervisor = all || c->itlb_local;

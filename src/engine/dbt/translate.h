@@ -221,6 +221,11 @@ static inline bool in_64(const struct translator *t)
     return (t->mode & MODE_SIZE) == MODE_64;
 }
 
+static inline unsigned operand_bytes(const struct op *op)
+{
+    return op->z.operand_width / 8;
+}
+
 static inline uint32_t gpr_offset(unsigned guest)
 {
     return OFF_GPR + 8 * guest;

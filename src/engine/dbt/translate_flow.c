@@ -51,11 +51,6 @@ void emit_undefined(struct translator *t, const struct op *op)
     emit_raise(t, op, op->vector, op->vector == VECTOR_GP ? 0 : -1);
 }
 
-static unsigned operand_bytes(const struct op *op)
-{
-    return op->z.operand_width / 8;
-}
-
 static uint64_t next_rip(const struct translator *t, const struct op *op)
 {
     uint64_t next = op->rip + op->z.length;

@@ -3,11 +3,6 @@
 
 enum { SPILL_VALUE = OFF_SPILL + 8 }; /* a value between two accesses of one instruction */
 
-static unsigned operand_bytes(const struct op *op)
-{
-    return op->z.operand_width / 8;
-}
-
 static bool register_operand(const struct op *op, unsigned *guest)
 {
     if (op->operand[0].type != ZYDIS_OPERAND_TYPE_REGISTER)
