@@ -140,11 +140,13 @@ static struct block **hash_bucket(const struct code_cache *cache, uint64_t physi
     return &cache->hash[(mix >> 44) & (CACHE_HASH - 1)];
 }
 
-struct block *cache_find(const struct code_cache *cache, uint64_t rip, uint64_t cs_base, uint64_t physical, uint32_t mode)
+struct block *cache_find(const struct code_cache *cache, uint64_t rip, uint64_t cs_base, uint64_t physical,
+                         uint32_t mode)
 {
     struct block *block = *hash_bucket(cache, physical, rip);
 
-    while (block && (block->rip != rip || block->physical != physical || block->mode != mode || block->cs_base != cs_base))
+    while (block &&
+           (block->rip != rip || block->physical != physical || block->mode != mode || block->cs_base != cs_base))
         block = block->hash_next;
     return block;
 }

@@ -16,41 +16,48 @@
 
 enum {
     CACHE_CODE_SIZE = 32 << 20,
-    CACHE_DATA_SIZE = 64 << 20,  /* reserved, not committed */
+    CACHE_DATA_SIZE = 64 << 20, /* reserved, not committed */
     CACHE_BLOCKS = 1 << 18,
     CACHE_HASH = 1 << 17,
     CACHE_PAGES = 1 << 16,
     CACHE_PAGE_HASH = 1 << 12,
     CACHE_CHAINS = 1 << 20,
-    BLOCK_CODE_MAX = 48 << 10,   /* host bytes of one block at the most */
-    STUBS = 256,                 /* small pieces of code that blocks share */
+    BLOCK_CODE_MAX = 48 << 10, /* host bytes of one block at the most */
+    STUBS = 256,               /* small pieces of code that blocks share */
     STUBS_SIZE = 16 << 10,
-    GRANULE_SHIFT = 6,           /* writes to a code page are told apart by 64 bytes */
+    GRANULE_SHIFT = 6, /* writes to a code page are told apart by 64 bytes */
 };
 
 /* Where a guest instruction's host code begins; sorted both ways, one per instruction and a last one for the end. */
 struct insn_map {
-    uint16_t guest;    /* offset from the block's rip | MAP_* */
-    uint16_t host;     /* offset from the block's code of its main part */
-    uint16_t slow;     /* and of its out-of-line part */
+    uint16_t guest; /* offset from the block's rip | MAP_* */
+    uint16_t host;  /* offset from the block's code of its main part */
+    uint16_t slow;  /* and of its out-of-line part */
 };
-enum { MAP_SAVED_BEFORE = 1 << 14, MAP_SAVED_AFTER = 1 << 15, MAP_OFFSET = MAP_SAVED_BEFORE - 1 }; /* flags in saved_flags */
+enum {
+    MAP_SAVED_BEFORE = 1 << 14,
+    MAP_SAVED_AFTER = 1 << 15,
+    MAP_OFFSET = MAP_SAVED_BEFORE - 1
+}; /* flags in saved_flags */
 
 struct block {
     uint64_t rip;
-    uint64_t physical;        /* of the first byte */
+    uint64_t physical; /* of the first byte */
     uint32_t cs_base;
     uint32_t mode;
-    uint32_t code;            /* offset in the cache: of the entry that checks the page mapping */
-    uint32_t page_id[2];      /* the pages as seen from the linear addresses; [1] 0 when there is no second */
-    uint32_t page[2];         /* of the RAM backing; [1] equals [0] when there is no second */
+    uint32_t code;       /* offset in the cache: of the entry that checks the page mapping */
+    uint32_t page_id[2]; /* the pages as seen from the linear addresses; [1] 0 when there is no second */
+    uint32_t page[2];    /* of the RAM backing; [1] equals [0] when there is no second */
     uint16_t code_size;
     uint16_t slow;            /* offset from code where the out-of-line part begins */
     uint16_t entry_attention; /* offsets from code: the entry that checks for attention, */
     uint16_t entry_body;      /* the one that checks nothing, */
     uint16_t entry_saved;     /* and the one whose flags are in saved_flags */
     uint16_t length;          /* guest bytes */
-    struct { uint16_t start; uint8_t length; } peek[2]; /* bytes of the same page that it relies on without translating them */
+    struct {
+        uint16_t start;
+        uint8_t length;
+    } peek[2]; /* bytes of the same page that it relies on without translating them */
     uint8_t map_count;
     uint8_t valid;
     struct insn_map *map;
@@ -64,11 +71,11 @@ enum chain_entry { CHAIN_CHECKED, CHAIN_ATTENTION, CHAIN_BODY };
 /* A direct jump or call of translated code and where it leads. */
 struct chain {
     uint64_t target_rip;
-    struct block *target;     /* NULL: to the stub */
-    struct chain *next;       /* of the target's incoming ones */
-    uint32_t site;            /* offset in the cache of the 32-bit displacement */
-    uint16_t stub;            /* offset from the site of the code that leaves */
-    uint8_t entry;            /* enum chain_entry */
+    struct block *target; /* NULL: to the stub */
+    struct chain *next;   /* of the target's incoming ones */
+    uint32_t site;        /* offset in the cache of the 32-bit displacement */
+    uint16_t stub;        /* offset from the site of the code that leaves */
+    uint8_t entry;        /* enum chain_entry */
 };
 
 /* A guest page that code was translated from, as one linear page shows it. */
@@ -81,29 +88,32 @@ struct page_view {
 
 /* What is known of a physical page with code in it. */
 struct code_page {
-    uint64_t granules;        /* bit n: bytes n*64.. belong to a block */
+    uint64_t granules; /* bit n: bytes n*64.. belong to a block */
     struct block *blocks;
 };
 
 struct code_cache {
-    uint8_t *write;           /* the writable mapping of the code */
-    uint8_t *exec;            /* the executable one */
+    uint8_t *write; /* the writable mapping of the code */
+    uint8_t *exec;  /* the executable one */
     int fd;
     uint32_t used;
-    uint32_t stubs_used;      /* of the first STUBS_SIZE bytes */
-    struct { uint64_t key; uint32_t offset; } stubs[STUBS];
-    uint8_t *data;            /* blocks, maps, helper calls: a bump allocator */
+    uint32_t stubs_used; /* of the first STUBS_SIZE bytes */
+    struct {
+        uint64_t key;
+        uint32_t offset;
+    } stubs[STUBS];
+    uint8_t *data; /* blocks, maps, helper calls: a bump allocator */
     uint64_t data_used;
-    struct block **blocks;    /* in order of their code */
+    struct block **blocks; /* in order of their code */
     uint32_t block_count;
-    struct chain *chains;     /* by number; 0 unused */
+    struct chain *chains; /* by number; 0 unused */
     uint32_t chain_count;
     struct block **hash;
-    struct page_view *views;  /* by id; 0 unused */
+    struct page_view *views; /* by id; 0 unused */
     uint32_t view_count;
     uint32_t *view_hash;
     struct jump_entry *jumps[MACHINE_CPUS]; /* the vCPUs' jump caches: entries for a forgotten block are erased */
-    struct code_page **pages; /* by page of guest RAM backing; NULL: no code */
+    struct code_page **pages;               /* by page of guest RAM backing; NULL: no code */
     uint64_t page_count;
 };
 
@@ -122,7 +132,8 @@ void *cache_alloc(struct code_cache *cache, uint64_t size);
 /* The id of (linear page, physical page, user), made if new; 0 when the table is full. */
 uint32_t cache_view(struct code_cache *cache, uint64_t linear, uint64_t physical, bool user);
 
-struct block *cache_find(const struct code_cache *cache, uint64_t rip, uint64_t cs_base, uint64_t physical, uint32_t mode);
+struct block *cache_find(const struct code_cache *cache, uint64_t rip, uint64_t cs_base, uint64_t physical,
+                         uint32_t mode);
 
 /* Mark a page of the RAM backing as one that has code. False: the allocator is exhausted. */
 bool cache_claim_page(struct code_cache *cache, uint64_t page);

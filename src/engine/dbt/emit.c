@@ -4,7 +4,8 @@
 
 int emit_host_of(unsigned guest)
 {
-    static const int8_t host[16] = {0, 1, 2, 3, HOST_GUEST_RSP, 5, 6, 7, 8, 9, 10, HOST_NONE, 12, 13, HOST_NONE, HOST_NONE};
+    static const int8_t host[16] = {0,  1,         2,  3,  HOST_GUEST_RSP, 5,        6, 7, 8, 9,
+                                    10, HOST_NONE, 12, 13, HOST_NONE,      HOST_NONE};
 
     return host[guest & 15];
 }

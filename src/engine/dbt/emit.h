@@ -11,8 +11,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum host_register { HOST_RAX = 0, HOST_RCX = 1, HOST_RDX = 2, HOST_RSP = 4, HOST_RSI = 6, HOST_RDI = 7,
-                     HOST_S2 = 11, HOST_S1 = 14, HOST_GUEST_RSP = 15, HOST_NONE = -1 };
+enum host_register {
+    HOST_RAX = 0,
+    HOST_RCX = 1,
+    HOST_RDX = 2,
+    HOST_RSP = 4,
+    HOST_RSI = 6,
+    HOST_RDI = 7,
+    HOST_S2 = 11,
+    HOST_S1 = 14,
+    HOST_GUEST_RSP = 15,
+    HOST_NONE = -1
+};
 
 /* Output is written at `at`; it will run `to_exec` bytes further on. Past `end` nothing is written. */
 struct emitter {

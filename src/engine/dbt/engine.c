@@ -142,7 +142,8 @@ static enum status dbt_create(struct machine *machine, struct engine **engine)
     *engine = &dbt->engine;
     return STATUS_OK;
 no_memory:
-    log_error("out of memory for the translator of %llu MiB of guest memory", (unsigned long long)(machine->memory.size >> 20));
+    log_error("out of memory for the translator of %llu MiB of guest memory",
+              (unsigned long long)(machine->memory.size >> 20));
     dbt_destroy(&dbt->engine);
     return STATUS_NO_MEMORY;
 }
@@ -209,11 +210,12 @@ static uint64_t guest_tsc(const struct vcpu *vcpu)
 
 /* The members that have the same name and meaning in both. */
 #define SAME_MEMBERS(X)                                                                                                \
-    X(rip) X(gdt_base) X(idt_base) X(cr0) X(cr2) X(cr3) X(cr4) X(efer) X(star) X(lstar) X(cstar) X(sfmask)             \
-    X(kernel_gs_base) X(sysenter_cs) X(sysenter_esp) X(sysenter_eip) X(pat) X(tsc_aux) X(misc_enable) X(spec_ctrl)     \
-    X(mtrr_def_type) X(tsc_adjust) X(kvm_system_time) X(kvm_wall_clock) X(kvm_steal_time) X(kvm_async_pf)              \
-    X(kvm_pv_eoi) X(xcr0) X(interrupt_shadow) X(nmi_blocked) X(nmi_pending) X(exception_pending) X(exception_vector)   \
-    X(exception_has_error) X(exception_error)
+    X(rip)                                                                                                             \
+    X(gdt_base) X(idt_base) X(cr0) X(cr2) X(cr3) X(cr4) X(efer) X(star) X(lstar) X(cstar) X(sfmask) X(kernel_gs_base)  \
+        X(sysenter_cs) X(sysenter_esp) X(sysenter_eip) X(pat) X(tsc_aux) X(misc_enable) X(spec_ctrl) X(mtrr_def_type)  \
+            X(tsc_adjust) X(kvm_system_time) X(kvm_wall_clock) X(kvm_steal_time) X(kvm_async_pf) X(kvm_pv_eoi) X(xcr0) \
+                X(interrupt_shadow) X(nmi_blocked) X(nmi_pending) X(exception_pending) X(exception_vector)             \
+                    X(exception_has_error) X(exception_error)
 #define SAME_ARRAYS(X) X(gpr) X(segment) X(dr) X(mtrr_fixed) X(mtrr_base) X(mtrr_mask) X(xsave)
 
 static void dbt_get_state(struct vcpu *vcpu, struct cpu_state *state)
@@ -252,7 +254,9 @@ static enum status dbt_set_state(struct vcpu *vcpu, const struct cpu_state *stat
     c->tsc_offset = state->tsc - __rdtsc();
     if (vcpu->apic_ops)
         vcpu->apic_ops->set_tpr(vcpu->apic, state->cr8);
-    c->cpl = (c->cr0 & CR0_PE) ? (state->rflags & RFLAGS_VM ? 3 : (c->segment[SEG_SS].attributes & SEGMENT_DPL) >> SEGMENT_DPL_SHIFT) : 0;
+    c->cpl = (c->cr0 & CR0_PE)
+                 ? (state->rflags & RFLAGS_VM ? 3 : (c->segment[SEG_SS].attributes & SEGMENT_DPL) >> SEGMENT_DPL_SHIFT)
+                 : 0;
     c->halted = state->activity == CPU_HALTED;
     c->irq_waiting = 1;
     c->exit_chain = 0;

@@ -11,26 +11,26 @@ struct translator;
 enum { DBT_FEATURES = 32 };
 
 struct dbt_engine {
-    struct engine engine;       /* first */
+    struct engine engine; /* first */
     struct memory_observer observer;
     struct guest_memory *memory;
     struct dbt_vcpu *vcpus[MACHINE_CPUS];
     unsigned cpu_count;
-    uint64_t physical_reserved; /* bits of a page-table entry's address that must be zero */
-    uint64_t features[DBT_FEATURES];      /* answers that sys_feature() remembers */
+    uint64_t physical_reserved;      /* bits of a page-table entry's address that must be zero */
+    uint64_t features[DBT_FEATURES]; /* answers that sys_feature() remembers */
 
-    struct lock lock;           /* cache, translator, page_flags' code bits. After no other lock. */
+    struct lock lock; /* cache, translator, page_flags' code bits. After no other lock. */
     struct code_cache cache;
     struct translator *translator;
-    uint16_t *writers;          /* by page of the RAM backing: vCPUs (bit index % 16) that may write it through their TLB */
+    uint16_t *writers; /* by page of the RAM backing: vCPUs (bit index % 16) that may write it through their TLB */
 
     /* Exclusive sections: one vCPU runs while all others are out of translated code. (exclusive.c) */
-    _Atomic uint32_t exclusive; /* 1 + index of the vCPU that has or wants it; 0 nobody */
+    _Atomic uint32_t exclusive;             /* 1 + index of the vCPU that has or wants it; 0 nobody */
     _Atomic uint32_t running[MACHINE_CPUS]; /* 1: may be in translated code or touch guest memory */
 
     uint8_t exclusive_depth[MACHINE_CPUS]; /* sections may nest; each vCPU its own */
 
-    uint64_t *dirty;            /* dirty log: a bit for each page of the backing, or NULL */
+    uint64_t *dirty; /* dirty log: a bit for each page of the backing, or NULL */
     uint64_t flushes;
 };
 

@@ -13,7 +13,7 @@
 /* Where the code at a linear address is. */
 struct fetch {
     uint64_t physical;
-    uint64_t page;      /* of the RAM backing */
+    uint64_t page;       /* of the RAM backing */
     const uint8_t *host; /* of the page's first byte */
     bool global;
 };
@@ -73,8 +73,7 @@ static void remember_target(struct dbt_vcpu *c, const struct block *block)
         return;
     entry->rip = block->rip;
     entry->generation = c->generation;
-    entry->code = (uint64_t)(uintptr_t)c->dbt->cache.exec + block->code +
-                  (block->page_id[1] ? 0 : block->entry_saved);
+    entry->code = (uint64_t)(uintptr_t)c->dbt->cache.exec + block->code + (block->page_id[1] ? 0 : block->entry_saved);
 }
 
 /* Forget all translations. The caller has the world stopped (exclusive_begin) and the lock. */
@@ -107,7 +106,8 @@ static bool others_write(const struct dbt_vcpu *c, const struct fetch *fetch)
 
     if (!fetch || dbt->cpu_count == 1)
         return false;
-    return (__atomic_load_n(&dbt->writers[fetch->page], __ATOMIC_SEQ_CST) & (dbt->cpu_count > 16 ? 0xffff : ~mine)) != 0;
+    return (__atomic_load_n(&dbt->writers[fetch->page], __ATOMIC_SEQ_CST) & (dbt->cpu_count > 16 ? 0xffff : ~mine)) !=
+           0;
 }
 
 /* Writes to this page must ask from now on. all: of the other vCPUs too, which are stopped. */
@@ -147,7 +147,8 @@ struct block *block_find_quick(struct dbt_vcpu *c)
     const struct page_view *view = &dbt->cache.views[id];
     struct block *block;
 
-    if (!id || view->linear != (linear & ~(uint64_t)(PAGE_SIZE - 1)) || (!code64(c) && c->rip > c->segment[SEG_CS].limit))
+    if (!id || view->linear != (linear & ~(uint64_t)(PAGE_SIZE - 1)) ||
+        (!code64(c) && c->rip > c->segment[SEG_CS].limit))
         return NULL;
     lock_acquire(&dbt->lock);
     block = cache_find(&dbt->cache, c->rip, code_base(c), view->physical | (linear & (PAGE_SIZE - 1)), c->mode);

@@ -16,7 +16,8 @@ static void report_segments(const struct dbt_vcpu *c)
 
 static void report_exceptions(const struct dbt_vcpu *c)
 {
-    uint32_t kept = c->last_count < ARRAY_LENGTH(c->last_vectors) ? c->last_count : (uint32_t)ARRAY_LENGTH(c->last_vectors);
+    uint32_t kept =
+        c->last_count < ARRAY_LENGTH(c->last_vectors) ? c->last_count : (uint32_t)ARRAY_LENGTH(c->last_vectors);
 
     for (uint32_t i = c->last_count - kept; i != c->last_count; i++)
         log_error("exception %u at rip %016llx", c->last_vectors[i % ARRAY_LENGTH(c->last_vectors)],
@@ -31,8 +32,8 @@ void report_shutdown(const struct dbt_vcpu *c)
     log_error("triple fault on CPU %u; its registers:", c->vcpu.index);
     log_error("rip %016llx rflags %016llx cpl %u", (ull)c->rip, (ull)rflags_get(c), c->cpl);
     for (unsigned i = 0; i < GPR_COUNT; i += 4)
-        log_error("%s %016llx %s %016llx %s %016llx %s %016llx", names[i], (ull)c->gpr[i], names[i + 1], (ull)c->gpr[i + 1],
-                  names[i + 2], (ull)c->gpr[i + 2], names[i + 3], (ull)c->gpr[i + 3]);
+        log_error("%s %016llx %s %016llx %s %016llx %s %016llx", names[i], (ull)c->gpr[i], names[i + 1],
+                  (ull)c->gpr[i + 1], names[i + 2], (ull)c->gpr[i + 2], names[i + 3], (ull)c->gpr[i + 3]);
     log_error("cr0 %016llx cr2 %016llx cr3 %016llx cr4 %016llx efer %016llx", (ull)c->cr0, (ull)c->cr2, (ull)c->cr3,
               (ull)c->cr4, (ull)c->efer);
     log_error("gdt %016llx/%04x idt %016llx/%04x", (ull)c->gdt_base, c->gdt_limit, (ull)c->idt_base, c->idt_limit);

@@ -11,7 +11,8 @@ uint32_t tlb_offset(unsigned mmu, size_t member)
 
 uint32_t tlb_tag_offset(unsigned mmu, uint32_t descriptor)
 {
-    return tlb_offset(mmu, descriptor & ACCESS_WRITE ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
+    return tlb_offset(mmu,
+                      descriptor & ACCESS_WRITE ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
 }
 
 uint8_t *emit_tlb_check(struct emitter *e, unsigned mmu, uint32_t descriptor, bool addend)

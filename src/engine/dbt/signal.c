@@ -157,7 +157,8 @@ void thread_enter(struct dbt_vcpu *c)
     if (!signal_stack) {
         stack_t stack = {.ss_size = SIGNAL_STACK};
 
-        stack.ss_sp = signal_stack = mmap(NULL, SIGNAL_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        stack.ss_sp = signal_stack =
+            mmap(NULL, SIGNAL_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (signal_stack == MAP_FAILED || sigaltstack(&stack, NULL) < 0)
             log_error("no stack for signals: a fault in the guest will end the process");
     }

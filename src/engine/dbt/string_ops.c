@@ -17,7 +17,7 @@ enum { SCAN_FLAGS = RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | 
 struct string_state {
     struct dbt_vcpu *c;
     const struct insn *insn;
-    unsigned size;          /* of an element */
+    unsigned size; /* of an element */
     bool repeated, backward;
 };
 
@@ -68,7 +68,8 @@ static uint64_t destination(const struct string_state *s, enum mmu_access access
 /* Elements from a linear address to the end of its page that one stretch may take. */
 static uint64_t stretch(const struct string_state *s, uint64_t linear)
 {
-    return s->backward || s->c->mode & (MODE_STEP | MODE_ALIGN) ? 0 : (PAGE_SIZE - (linear & (PAGE_SIZE - 1))) / s->size;
+    return s->backward || s->c->mode & (MODE_STEP | MODE_ALIGN) ? 0
+                                                                : (PAGE_SIZE - (linear & (PAGE_SIZE - 1))) / s->size;
 }
 
 /* Segments that end or wrap within a stretch are taken element by element. */
@@ -250,12 +251,16 @@ static void string_load(const struct string_state *s)
 /* ---- SCAS and CMPS ---- */
 
 /* The host's REPE or REPNE SCAS over count elements; returns how many it took. */
-static uint64_t scan_elements(const void *at, uint64_t value, uint64_t count, unsigned size, bool while_equal, uint64_t *flags)
+static uint64_t scan_elements(const void *at, uint64_t value, uint64_t count, unsigned size, bool while_equal,
+                              uint64_t *flags)
 {
     uint64_t left = count;
 
-#define SCAN(instruction) \
-    __asm__ volatile(instruction "\n\tpushfq\n\tpop %0" : "=r"(*flags), "+D"(at), "+c"(left) : "a"(value) : "cc", "memory")
+#define SCAN(instruction)                                                                                              \
+    __asm__ volatile(instruction "\n\tpushfq\n\tpop %0"                                                                \
+                     : "=r"(*flags), "+D"(at), "+c"(left)                                                              \
+                     : "a"(value)                                                                                      \
+                     : "cc", "memory")
     switch (size) {
     case 1:
         if (while_equal)
@@ -350,10 +355,22 @@ static void run(struct dbt_vcpu *c, const struct insn *insn, void (*body)(const 
 }
 
 #define STRING_HELPERS(name, body)                                                                                     \
-    static void name##_1(struct dbt_vcpu *c, const struct insn *insn) { run(c, insn, body, 1); }                       \
-    static void name##_2(struct dbt_vcpu *c, const struct insn *insn) { run(c, insn, body, 2); }                       \
-    static void name##_4(struct dbt_vcpu *c, const struct insn *insn) { run(c, insn, body, 4); }                       \
-    static void name##_8(struct dbt_vcpu *c, const struct insn *insn) { run(c, insn, body, 8); }
+    static void name##_1(struct dbt_vcpu *c, const struct insn *insn)                                                  \
+    {                                                                                                                  \
+        run(c, insn, body, 1);                                                                                         \
+    }                                                                                                                  \
+    static void name##_2(struct dbt_vcpu *c, const struct insn *insn)                                                  \
+    {                                                                                                                  \
+        run(c, insn, body, 2);                                                                                         \
+    }                                                                                                                  \
+    static void name##_4(struct dbt_vcpu *c, const struct insn *insn)                                                  \
+    {                                                                                                                  \
+        run(c, insn, body, 4);                                                                                         \
+    }                                                                                                                  \
+    static void name##_8(struct dbt_vcpu *c, const struct insn *insn)                                                  \
+    {                                                                                                                  \
+        run(c, insn, body, 8);                                                                                         \
+    }
 
 STRING_HELPERS(movs, string_move)
 STRING_HELPERS(stos, string_store)
@@ -363,12 +380,17 @@ STRING_HELPERS(cmps, string_compare)
 
 helper_fn *string_helper(unsigned mnemonic)
 {
-    static const struct { uint16_t mnemonic; helper_fn *run; } table[] = {
-        {ZYDIS_MNEMONIC_MOVSB, movs_1}, {ZYDIS_MNEMONIC_MOVSW, movs_2}, {ZYDIS_MNEMONIC_MOVSD, movs_4}, {ZYDIS_MNEMONIC_MOVSQ, movs_8},
-        {ZYDIS_MNEMONIC_STOSB, stos_1}, {ZYDIS_MNEMONIC_STOSW, stos_2}, {ZYDIS_MNEMONIC_STOSD, stos_4}, {ZYDIS_MNEMONIC_STOSQ, stos_8},
-        {ZYDIS_MNEMONIC_LODSB, lods_1}, {ZYDIS_MNEMONIC_LODSW, lods_2}, {ZYDIS_MNEMONIC_LODSD, lods_4}, {ZYDIS_MNEMONIC_LODSQ, lods_8},
-        {ZYDIS_MNEMONIC_SCASB, scas_1}, {ZYDIS_MNEMONIC_SCASW, scas_2}, {ZYDIS_MNEMONIC_SCASD, scas_4}, {ZYDIS_MNEMONIC_SCASQ, scas_8},
-        {ZYDIS_MNEMONIC_CMPSB, cmps_1}, {ZYDIS_MNEMONIC_CMPSW, cmps_2}, {ZYDIS_MNEMONIC_CMPSD, cmps_4}, {ZYDIS_MNEMONIC_CMPSQ, cmps_8},
+    static const struct {
+        uint16_t mnemonic;
+        helper_fn *run;
+    } table[] = {
+        {ZYDIS_MNEMONIC_MOVSB, movs_1}, {ZYDIS_MNEMONIC_MOVSW, movs_2}, {ZYDIS_MNEMONIC_MOVSD, movs_4},
+        {ZYDIS_MNEMONIC_MOVSQ, movs_8}, {ZYDIS_MNEMONIC_STOSB, stos_1}, {ZYDIS_MNEMONIC_STOSW, stos_2},
+        {ZYDIS_MNEMONIC_STOSD, stos_4}, {ZYDIS_MNEMONIC_STOSQ, stos_8}, {ZYDIS_MNEMONIC_LODSB, lods_1},
+        {ZYDIS_MNEMONIC_LODSW, lods_2}, {ZYDIS_MNEMONIC_LODSD, lods_4}, {ZYDIS_MNEMONIC_LODSQ, lods_8},
+        {ZYDIS_MNEMONIC_SCASB, scas_1}, {ZYDIS_MNEMONIC_SCASW, scas_2}, {ZYDIS_MNEMONIC_SCASD, scas_4},
+        {ZYDIS_MNEMONIC_SCASQ, scas_8}, {ZYDIS_MNEMONIC_CMPSB, cmps_1}, {ZYDIS_MNEMONIC_CMPSW, cmps_2},
+        {ZYDIS_MNEMONIC_CMPSD, cmps_4}, {ZYDIS_MNEMONIC_CMPSQ, cmps_8},
     };
 
     for (unsigned i = 0; i < ARRAY_LENGTH(table); i++)

@@ -183,8 +183,10 @@ static void body_bit_string(struct translator *t, const struct op *op)
 {
     unsigned size = op->memory_size;
     static const uint16_t by_mnemonic[] = {0x0fa3, 0x0fab, 0x0fb3, 0x0fbb};
-    unsigned which = op->z.mnemonic == ZYDIS_MNEMONIC_BT ? 0 : op->z.mnemonic == ZYDIS_MNEMONIC_BTS ? 1
-                     : op->z.mnemonic == ZYDIS_MNEMONIC_BTR ? 2 : 3;
+    unsigned which = op->z.mnemonic == ZYDIS_MNEMONIC_BT    ? 0
+                     : op->z.mnemonic == ZYDIS_MNEMONIC_BTS ? 1
+                     : op->z.mnemonic == ZYDIS_MNEMONIC_BTR ? 2
+                                                            : 3;
 
     emit_load_guest(t, HOST_S2, op->fields.reg);
     emit_alu_imm(&t->e, false, 4, HOST_S2, (int32_t)(8 * size - 1));
@@ -304,7 +306,8 @@ static void emit_block(struct translator *t)
         *map = (struct insn_map){(uint16_t)(op->rip - t->block->rip), (uint16_t)(t->e.at - start), 0};
         t->saved_before[i] = t->flags == FLAGS_SAVED;
         emit_op(t, op);
-        map->guest |= (uint16_t)((t->saved_before[i] ? MAP_SAVED_BEFORE : 0) | (t->flags == FLAGS_SAVED ? MAP_SAVED_AFTER : 0));
+        map->guest |=
+            (uint16_t)((t->saved_before[i] ? MAP_SAVED_BEFORE : 0) | (t->flags == FLAGS_SAVED ? MAP_SAVED_AFTER : 0));
     }
     t->map[t->count] = (struct insn_map){(uint16_t)(t->end_rip - t->block->rip), (uint16_t)(t->e.at - start), 0};
     if (!ends_block(&t->ops[t->count - 1])) {
@@ -364,8 +367,9 @@ struct block *translator_run(struct translator *t, struct dbt_vcpu *c, const uin
     if (!decode_block(t, offset)) {
         if (!next_page)
             return NULL;
-        block->page_id[1] = cache_view(t->cache, ((block->cs_base + block->rip) & ~(uint64_t)(PAGE_SIZE - 1)) + PAGE_SIZE,
-                                       next_physical, t->mode & MODE_USER);
+        block->page_id[1] =
+            cache_view(t->cache, ((block->cs_base + block->rip) & ~(uint64_t)(PAGE_SIZE - 1)) + PAGE_SIZE,
+                       next_physical, t->mode & MODE_USER);
         decode_crossing(t, offset, next_page);
     }
     find_liveness(t);

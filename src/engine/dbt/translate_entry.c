@@ -113,9 +113,8 @@ void emit_exit(struct translator *t, unsigned condition, uint64_t target, uint64
     }
     record->number = t->cache->chain_count++;
     chain = &t->cache->chains[record->number];
-    *chain = (struct chain){.target_rip = target,
-                            .entry = entry_kind(t, target, from),
-                            .site = (uint32_t)(record->hole - t->cache->write)};
+    *chain = (struct chain){
+        .target_rip = target, .entry = entry_kind(t, target, from), .site = (uint32_t)(record->hole - t->cache->write)};
     t->exit_count++;
 }
 

@@ -83,7 +83,7 @@ static void push_flags(struct translator *t, const struct op *op)
     emit_gs(&t->e, true, 0x8b, HOST_S2, OFF_SPILL + 8);
     emit_alu_imm(&t->e, false, 4, HOST_S2, ALU_FLAGS);
     emit_gs(&t->e, false, 0x0b, HOST_S2, OFF_SYS_FLAGS);
-    emit_alu_imm(&t->e, false, 4, HOST_S2, (int32_t)~(RFLAGS_RF | RFLAGS_VM));
+    emit_alu_imm(&t->e, false, 4, HOST_S2, (int32_t) ~(RFLAGS_RF | RFLAGS_VM));
     emit_rm(&t->e, true, 0x89, HOST_S2, HOST_S1, 0);
 }
 

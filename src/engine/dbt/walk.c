@@ -82,9 +82,9 @@ static bool update_entry(struct dbt_vcpu *c, struct levels *levels, unsigned i, 
 
 /* What the four paging formats differ in. */
 struct format {
-    unsigned top;          /* levels, counting from 1 at the leaf */
+    unsigned top; /* levels, counting from 1 at the leaf */
     unsigned index_bits;
-    bool nx;               /* entries have an NX bit */
+    bool nx; /* entries have an NX bit */
     uint64_t root;
 };
 
@@ -98,7 +98,8 @@ static struct format current_format(const struct dbt_vcpu *c)
 }
 
 /* Reserved bits of a present entry at a level (1: page table). */
-static bool reserved_set(const struct dbt_vcpu *c, const struct format *format, uint64_t entry, unsigned level, bool leaf)
+static bool reserved_set(const struct dbt_vcpu *c, const struct format *format, uint64_t entry, unsigned level,
+                         bool leaf)
 {
     uint64_t reserved;
 
@@ -133,8 +134,8 @@ static bool is_leaf(const struct dbt_vcpu *c, const struct format *format, uint6
 }
 
 /* Permissions, gathered over the levels: W and U are ANDed, NX ORed. */
-static uint32_t check_rights(const struct dbt_vcpu *c, enum mmu_index mmu, enum mmu_access access, uint64_t rights, bool nx,
-                             struct walk *walk)
+static uint32_t check_rights(const struct dbt_vcpu *c, enum mmu_index mmu, enum mmu_access access, uint64_t rights,
+                             bool nx, struct walk *walk)
 {
     bool user_page = (rights & PTE_U) != 0;
     bool writable = (rights & PTE_W) != 0;
@@ -160,7 +161,8 @@ static uint32_t check_rights(const struct dbt_vcpu *c, enum mmu_index mmu, enum 
     return PF_P;
 }
 
-static uint32_t error_bits(const struct dbt_vcpu *c, enum mmu_index mmu, enum mmu_access access, const struct format *format)
+static uint32_t error_bits(const struct dbt_vcpu *c, enum mmu_index mmu, enum mmu_access access,
+                           const struct format *format)
 {
     uint32_t error = mmu == MMU_USER ? PF_U : 0;
 
@@ -203,8 +205,8 @@ static int walk_once(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, en
         if (is_leaf(c, &format, entry, level)) {
             uint64_t offset_mask = (1ull << shift) - 1;
 
-            walk->physical = ((entry & (levels.size == 4 ? 0xfffff000ull : PTE_ADDRESS)) & ~offset_mask) |
-                             (linear & offset_mask);
+            walk->physical =
+                ((entry & (levels.size == 4 ? 0xfffff000ull : PTE_ADDRESS)) & ~offset_mask) | (linear & offset_mask);
             break;
         }
         table = entry & (levels.size == 4 ? 0xfffff000ull : PTE_ADDRESS);

@@ -5,12 +5,12 @@
 #include "engine/dbt/mmu.h"
 
 struct walk {
-    uint64_t physical;   /* of the address itself */
-    bool writable;       /* a write needs no further walk: permitted and D is set */
-    bool readable;       /* data reads are permitted */
+    uint64_t physical; /* of the address itself */
+    bool writable;     /* a write needs no further walk: permitted and D is set */
+    bool readable;     /* data reads are permitted */
     bool global;
-    bool large;          /* the leaf maps more than 4 KiB */
-    uint32_t error;      /* of the #PF, when walk_page() says no */
+    bool large;     /* the leaf maps more than 4 KiB */
+    uint32_t error; /* of the #PF, when walk_page() says no */
 };
 
 /*
