@@ -55,6 +55,45 @@ static void test_same_block(void)
     }
 }
 
+/* A stack that grows into code: the push changes the code and RSP, and a CALL goes where it should. */
+static void test_stack_over_code(void)
+{
+    uint8_t *page = page_alloc();
+    uint64_t top = (uint64_t)page + 0x100;
+    uint64_t rsp, result;
+
+    test_group("stack over code");
+    for (unsigned round = 0; round < 3; round++) {
+        function *code = put_function(top - 8, 0x31);
+
+        serialize();
+        CHECK_EQ(code(), 0x31);
+        __asm__ volatile("movq %%rsp, %%rbx\n\tmovq %2, %%rsp\n\tpushq $0x5a\n\tmovq %%rsp, %0\n\t"
+                         "movq (%%rsp), %1\n\tmovq %%rbx, %%rsp"
+                         : "=&r"(rsp), "=&r"(result)
+                         : "r"(top)
+                         : "rbx", "memory");
+        CHECK_EQ(rsp, top - 8);
+        CHECK_EQ(result, 0x5a);
+        code = put_function(top - 8, 0x32);
+        CHECK_EQ(code(), 0x32);
+        __asm__ volatile("movq %%rsp, %%rbx\n\tmovq %2, %%rsp\n\tpushq %%rax\n\tpushq %%rcx\n\tpushq %%rdx\n\t"
+                         "movq %%rsp, %0\n\tpopq %%rdx\n\tpopq %%rcx\n\tpopq %1\n\tmovq %%rbx, %%rsp"
+                         : "=&r"(rsp), "=&r"(result)
+                         : "r"(top), "a"(0x77)
+                         : "rbx", "rcx", "rdx", "memory");
+        CHECK_EQ(rsp, top - 24);
+        CHECK_EQ(result, 0x77);
+        code = put_function(top - 8, 0x33);
+        CHECK_EQ(code(), 0x33);
+        __asm__ volatile("movq %%rsp, %%rbx\n\tmovq %1, %%rsp\n\tcall 1f\n1:\tmovq %%rsp, %0\n\tmovq %%rbx, %%rsp"
+                         : "=&r"(rsp)
+                         : "r"(top)
+                         : "rbx", "memory");
+        CHECK_EQ(rsp, top - 8);
+    }
+}
+
 static void test_next_instruction(void)
 {
     uint64_t result;
@@ -434,6 +473,7 @@ void test_main(void)
 {
     apic_enable();
     test_same_block();
+    test_stack_over_code();
     test_next_instruction();
     test_loop();
     test_kinds_of_store();

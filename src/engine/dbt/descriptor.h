@@ -12,6 +12,7 @@ enum access_descriptor {
     ACCESS_MASKED = 1 << 13,     /* a vector mask selects elements; the others are not accessed and cannot fault */
     ACCESS_ALIGNED = 1 << 14,    /* #GP if the address is not a multiple of the size */
     ACCESS_X87 = 1 << 15,        /* by an instruction that first reports a pending x87 exception */
+    ACCESS_UNFINISHED = 1 << 30, /* a write that is not the instruction's last act: RSP changes after it */
     ACCESS_SEGMENT_SHIFT = 16,   /* enum segment */
     /* With ACCESS_MASKED: */
     ACCESS_MASK_SHIFT = 19,      /* number of the opmask, or of the vector register whose signs select (4 bits) */

@@ -299,6 +299,7 @@ void *memory_pre(struct dbt_vcpu *c, uint64_t address, uint32_t descriptor)
 
     c->in_memory_pre = 1;
     c->bounce_kind = BOUNCE_NONE;
+    c->bounce_unfinished = (descriptor & ACCESS_UNFINISHED) != 0;
     if ((descriptor & ACCESS_X87) && x87_exception_pending(c))
         raise_fault(c, VECTOR_MF, -1);
     /* An empty mask forgives even that: masked_pre(). */
@@ -371,8 +372,12 @@ void memory_post(struct dbt_vcpu *c)
             exclusive_end(c);
         break;
     }
-    if (c->exit_wanted)
+    if (!c->exit_wanted)
+        return;
+    if (!c->bounce_unfinished)
         leave_after_instruction(c);
+    /* RSP is yet to change: at the next entry check, then. */
+    __atomic_fetch_or((uint32_t *)&c->vcpu.attention, ATTENTION_ENGINE, __ATOMIC_SEQ_CST);
 }
 
 /* ---- helpers' accesses ---- */

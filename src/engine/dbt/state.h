@@ -146,6 +146,7 @@ struct dbt_vcpu {
     uint64_t bounce_physical[2];  /* of the parts before and behind a page boundary */
     uint64_t bounce_mask;         /* under a vector mask: the elements to write, */
     uint32_t bounce_element;      /* and their size in bytes */
+    uint8_t bounce_unfinished;    /* ACCESS_UNFINISHED of the write that memory_post() completes */
     uint8_t in_memory_pre;        /* raise_fault() finds rip from thunk_return */
     uint8_t debug_hits;           /* data breakpoints that the instruction touched: DR6.B0-B3 */
 

@@ -177,6 +177,8 @@ uint32_t stack_descriptor(const struct translator *t, unsigned size, uint32_t ki
 {
     uint32_t descriptor = size | kind | ACCESS_STACK;
 
+    if (kind & ACCESS_WRITE)
+        descriptor |= ACCESS_UNFINISHED;
     if (!flat_segment(t, SEG_SS))
         descriptor |= ACCESS_SEGMENTED | (uint32_t)SEG_SS << ACCESS_SEGMENT_SHIFT;
     return descriptor;

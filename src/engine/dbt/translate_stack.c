@@ -126,7 +126,7 @@ void emit_pop(struct translator *t, const struct op *op)
     emit_access(t, op, stack_descriptor(t, (unsigned)size, ACCESS_READ), load_to_spill);
     /* An address that uses RSP uses it as it will be. */
     emit_address(t, op, op->insn.base == GPR_RSP ? size : 0);
-    emit_access(t, op, operand_descriptor(t, op), push_spilled);
+    emit_access(t, op, operand_descriptor(t, op) | ACCESS_UNFINISHED, push_spilled);
     emit_stack_adjust(t, size);
 }
 
