@@ -78,8 +78,8 @@ static const uint8_t *find_piece(struct code_cache *cache, enum shared kind, uin
     unsigned i = (unsigned)((key * 0x9e3779b97f4a7c15ull) >> 56);
 
     _Static_assert(STUBS == 256, "the hash gives eight bits");
-    if (detail >> 24)
-        return NULL; /* vector masks: rare and of many kinds */
+    if (detail & ACCESS_MASKED)
+        return NULL; /* rare, and of many kinds */
     for (unsigned tries = 0; cache->stubs[i].key; i = (i + 1) & (STUBS - 1)) {
         if (cache->stubs[i].key == key)
             return cache->write + cache->stubs[i].offset;
