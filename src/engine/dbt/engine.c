@@ -112,12 +112,25 @@ static void *map_zero(uint64_t size)
     return at == MAP_FAILED ? NULL : at;
 }
 
+/* What translated code and vector.c take for granted of the host. */
+static enum status check_host(void)
+{
+    if (!(cpuid_host(1, 0).ecx & BIT(27))) { /* OSXSAVE */
+        log_error("engine dbt: this host's processor or kernel has no XSAVE, which the translator needs");
+        return STATUS_UNSUPPORTED;
+    }
+    return STATUS_OK;
+}
+
 static enum status dbt_create(struct machine *machine, struct engine **engine)
 {
-    struct dbt_engine *dbt = calloc(1, sizeof(*dbt));
+    struct dbt_engine *dbt;
     unsigned bits = cpuid_query(&machine->cpuid, 0x80000008, 0, 0, 0, 1).eax & 0xff;
     enum status status = STATUS_NO_MEMORY;
 
+    if (check_host())
+        return STATUS_UNSUPPORTED;
+    dbt = calloc(1, sizeof(*dbt));
     if (!dbt)
         goto no_memory;
     dbt->engine.ops = &dbt_engine_ops;
