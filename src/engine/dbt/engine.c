@@ -267,9 +267,11 @@ static enum status dbt_set_state(struct vcpu *vcpu, const struct cpu_state *stat
     c->tsc_offset = state->tsc - __rdtsc();
     if (vcpu->apic_ops)
         vcpu->apic_ops->set_tpr(vcpu->apic, state->cr8);
-    c->cpl = (c->cr0 & CR0_PE)
-                 ? (state->rflags & RFLAGS_VM ? 3 : (c->segment[SEG_SS].attributes & SEGMENT_DPL) >> SEGMENT_DPL_SHIFT)
-                 : 0;
+    c->cpl = 0;
+    if (c->cr0 & CR0_PE)
+        c->cpl = state->rflags & RFLAGS_VM
+                     ? 3
+                     : (uint8_t)((c->segment[SEG_SS].attributes & SEGMENT_DPL) >> SEGMENT_DPL_SHIFT);
     c->halted = state->activity == CPU_HALTED;
     c->irq_waiting = 1;
     c->exit_chain = 0;

@@ -73,7 +73,7 @@ static void remember_target(struct dbt_vcpu *c, const struct block *block)
         return;
     entry->rip = block->rip;
     entry->generation = c->generation;
-    entry->code = (uint64_t)(uintptr_t)c->dbt->cache.exec + block->code + (block->page_id[1] ? 0 : block->entry_saved);
+    entry->code = (uint64_t)(uintptr_t)c->dbt->cache.exec + block->code + block->entry_saved;
 }
 
 /* Forget all translations. The caller has the world stopped (exclusive_begin) and the lock. */

@@ -123,13 +123,16 @@ static void emit_saved_entry(struct translator *t)
     struct block *block = t->block;
     uint8_t *start = t->cache->write + block->code;
 
+    /* On two pages, both mappings are checked whoever comes. */
+    uint16_t entry = block->page_id[1] ? 0 : block->entry_attention;
+
     if (!t->entry_live) {
-        block->entry_saved = block->entry_attention;
+        block->entry_saved = entry;
         return;
     }
     block->entry_saved = here(t);
     emit_flags_restore(t);
-    emit_jump_to(&t->e, CONDITION_ALWAYS, start + block->entry_attention);
+    emit_jump_to(&t->e, CONDITION_ALWAYS, start + entry);
 }
 
 void emit_stubs(struct translator *t)
