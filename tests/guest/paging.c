@@ -571,6 +571,32 @@ static void test_crossing_contents(void)
 }
 
 /* All or nothing when one of the two pages faults. */
+/* A conditional jump on two pages, come to by POPF, and so with flags that matter. */
+static void test_crossing_jump(void)
+{
+    static const uint8_t code[] = {
+        0x48, 0x39, 0xf7,             /* cmpq %rsi, %rdi */
+        0x9c, 0x9d,                   /* pushfq; popfq */
+        0x0f, 0x84, 6, 0, 0, 0,       /* je 1f */
+        0xb8, 1, 0, 0, 0, 0xc3,       /* movl $1, %eax; ret */
+        0xb8, 2, 0, 0, 0, 0xc3,       /* 1: movl $2, %eax; ret */
+    };
+    uint8_t *pages = page_alloc_run(2, 0x1000);
+
+    test_group("page crossing, jump");
+    for (unsigned before = 1; before < 6; before++) { /* bytes of the jump on the first page */
+        uint8_t *start = pages + 0x1000 - 5 - before;
+
+        memcpy(start, code, sizeof(code));
+        for (uint64_t i = 0; i < 8; i++) {
+            uint64_t result;
+
+            __asm__ volatile("call *%1" : "=a"(result) : "r"(start), "D"(i), "S"(i & 4) : "memory", "cc");
+            CHECK_EQ(result, i == (i & 4) ? 2 : 1);
+        }
+    }
+}
+
 static void test_crossing_faults(void)
 {
     uint64_t base = TEST_SLOT(15);
@@ -677,6 +703,7 @@ void test_main(void)
     test_smap();
     test_alias();
     test_crossing_contents();
+    test_crossing_jump();
     test_crossing_faults();
     test_push_pop();
     test_conditional_writes();

@@ -2,6 +2,7 @@
 
 #include "engine/dbt/descriptor.h"
 #include "engine/dbt/engine.h"
+#include "engine/dbt/run.h"
 #include "engine/dbt/masked.h"
 #include "engine/dbt/thunks.h"
 #include "engine/dbt/walk.h"
@@ -243,6 +244,23 @@ static unsigned locate(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, 
 /* ---- translated code ---- */
 
 /*
+ * A locked access across pages: everybody else waits. While this vCPU itself waited its code may have been
+ * flushed under it; then the instruction starts anew.
+ */
+static void begin_split_lock(struct dbt_vcpu *c)
+{
+    uint64_t flushes = c->dbt->flushes;
+
+    settle(c, false);
+    exclusive_begin(c);
+    if (flushes == c->dbt->flushes)
+        return;
+    exclusive_end(c);
+    c->in_memory_pre = 0;
+    leave_now(c);
+}
+
+/*
  * Where translated code shall make its access. Sets up the bounce buffer when that is not the guest's
  * memory itself; memory_post() completes it after the instruction.
  */
@@ -254,7 +272,7 @@ static void *bounce(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, uin
     unsigned first = locate(c, mmu, linear, size, write ? MMU_WRITE : MMU_READ, c->bounce_physical);
 
     if ((descriptor & ACCESS_LOCK) && first < size) {
-        exclusive_begin(c);
+        begin_split_lock(c);
         kind = BOUNCE_SPLIT_LOCKED;
     }
     /* Not every store stores: x87 ones do not under an unmasked exception. */

@@ -128,8 +128,7 @@ void forget_all_code(struct dbt_vcpu *c)
 
 /* ---- leaving translated code ---- */
 
-/* The registers are in the vCPU, but which instruction it was only the host address tells. */
-static void settle(struct dbt_vcpu *c, bool after)
+void settle(struct dbt_vcpu *c, bool after)
 {
     struct code_place place;
     bool saved;

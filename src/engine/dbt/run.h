@@ -7,6 +7,12 @@
 /* engine_ops.run */
 enum vcpu_exit dbt_run(struct vcpu *vcpu);
 
+/*
+ * In a memory thunk: the registers are in the vCPU, but which instruction it was only thunk_return tells. Sets rip to it,
+ * or with `after` to the next, and the flags.
+ */
+void settle(struct dbt_vcpu *c, bool after);
+
 /* A helper leaves translated code at c->rip, which may be its own instruction again (an interrupted REP). */
 _Noreturn void leave_now(struct dbt_vcpu *c);
 
