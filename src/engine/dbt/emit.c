@@ -172,6 +172,13 @@ void emit_shift_imm(struct emitter *e, bool wide, unsigned operation, unsigned r
     emit_byte(e, count);
 }
 
+uint8_t *emit_call(struct emitter *e)
+{
+    emit_byte(e, 0xe8);
+    emit_u32(e, 0);
+    return e->at - 4;
+}
+
 uint8_t *emit_jump(struct emitter *e, unsigned condition)
 {
     if (condition < 16) {

@@ -66,6 +66,8 @@ void emit_alu_imm(struct emitter *e, bool wide, unsigned operation, unsigned rm,
 /* Shift: 4 shl, 5 shr, 7 sar. */
 void emit_shift_imm(struct emitter *e, bool wide, unsigned operation, unsigned rm, unsigned count);
 
+/* A host call with a 32-bit hole. */
+uint8_t *emit_call(struct emitter *e);
 /* Forward jumps: emit with a 32-bit hole, patch when the target is known. condition 0..15, or 16: jmp. */
 uint8_t *emit_jump(struct emitter *e, unsigned condition);
 void emit_patch(struct emitter *e, uint8_t *hole, const uint8_t *target);

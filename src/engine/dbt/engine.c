@@ -34,7 +34,6 @@ OFFSET_IS(exit_chain, OFF_EXIT_CHAIN);
 OFFSET_IS(self, OFF_SELF);
 OFFSET_IS(generation, OFF_GENERATION);
 OFFSET_IS(vector_live, OFF_VECTOR_LIVE);
-OFFSET_IS(tsc_offset, OFF_TSC_OFFSET);
 OFFSET_IS(thunk, OFF_THUNK);
 OFFSET_IS(bounce_kind, OFF_BOUNCE_KIND);
 OFFSET_IS(irq_waiting, OFF_IRQ_WAITING);
@@ -224,7 +223,8 @@ static uint64_t guest_tsc(const struct vcpu *vcpu)
 /* The members that have the same name and meaning in both. */
 #define SAME_MEMBERS(X)                                                                                                \
     X(rip)                                                                                                             \
-    X(gdt_base) X(idt_base) X(cr0) X(cr2) X(cr3) X(cr4) X(efer) X(star) X(lstar) X(cstar) X(sfmask) X(kernel_gs_base)  \
+    X(gdt_base)                                                                                                        \
+    X(idt_base) X(cr0) X(cr2) X(cr3) X(cr4) X(efer) X(star) X(lstar) X(cstar) X(sfmask) X(kernel_gs_base)              \
         X(sysenter_cs) X(sysenter_esp) X(sysenter_eip) X(pat) X(tsc_aux) X(misc_enable) X(spec_ctrl) X(mtrr_def_type)  \
             X(tsc_adjust) X(kvm_system_time) X(kvm_wall_clock) X(kvm_steal_time) X(kvm_async_pf) X(kvm_pv_eoi) X(xcr0) \
                 X(interrupt_shadow) X(nmi_blocked) X(nmi_pending) X(exception_pending) X(exception_vector)             \

@@ -49,7 +49,7 @@ static uint64_t check_rip(struct dbt_vcpu *c)
     }
     if (c->rip > c->segment[SEG_CS].limit)
         raise_fault(c, VECTOR_GP, 0);
-    return (uint32_t)(c->segment[SEG_CS].base + c->rip);
+    return code_linear(c);
 }
 
 /* Let the entry checks of blocks on this page pass, until a mapping changes. */
@@ -142,7 +142,7 @@ static struct block *make(struct dbt_vcpu *c, const struct fetch *first, const s
 struct block *block_find_quick(struct dbt_vcpu *c)
 {
     struct dbt_engine *dbt = c->dbt;
-    uint64_t linear = code64(c) ? c->rip : (uint32_t)(c->segment[SEG_CS].base + c->rip);
+    uint64_t linear = code_linear(c);
     uint32_t id = c->itlb[c->mode & MODE_USER ? 1 : 0][(linear >> PAGE_SHIFT) & (ITLB_ENTRIES - 1)];
     const struct page_view *view = &dbt->cache.views[id];
     struct block *block;

@@ -309,7 +309,7 @@ static bool serve_attention(struct dbt_vcpu *c)
 /* An enabled instruction breakpoint at rip: DR6 bits, unless RF holds it off. */
 static uint64_t breakpoint_here(const struct dbt_vcpu *c)
 {
-    uint64_t linear = code64(c) ? c->rip : (uint32_t)(c->segment[SEG_CS].base + c->rip);
+    uint64_t linear = code_linear(c);
     uint64_t hits = 0;
 
     if (c->sys_flags & RFLAGS_RF)

@@ -107,9 +107,7 @@ void emit_call_shared(struct translator *t, enum shared kind, uint32_t detail)
         emit_call_gs(&t->e, OFF_THUNK + 8 * (uint32_t)thunk_of(kind));
         return;
     }
-    emit_byte(&t->e, 0xe8);
-    emit_u32(&t->e, 0);
-    emit_patch(&t->e, t->e.at - 4, piece);
+    emit_patch(&t->e, emit_call(&t->e), piece);
 }
 
 void emit_jump_shared(struct translator *t, enum shared kind, uint32_t detail)

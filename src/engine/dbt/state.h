@@ -122,15 +122,12 @@ struct dbt_vcpu {
     uint8_t exception_pending, exception_vector, exception_has_error;
     uint8_t exception_software;   /* INT n, INT3, INTO, INT1 */
     uint32_t exception_error;
-    uint8_t delivering;           /* vector whose delivery is under way, for double faults; 0xff none */
-    uint8_t delivering_depth;
     uint8_t last_vectors[8];      /* the last exceptions, for the report */
     uint64_t last_rips[8];
     uint32_t last_count;
 
     struct dbt_engine *dbt;
     uint8_t *return_stack;        /* its lowest page is a guard */
-    struct block *current;        /* the block that last left translated code in an orderly way */
     uint32_t tlb_logged[MMU_COUNT]; /* entries in the log; > TLB_LOG: overflowed */
     uint16_t tlb_log[MMU_COUNT][TLB_LOG];
     uint32_t itlb[2][ITLB_ENTRIES]; /* [0] supervisor, [1] user: id of the code page mapped there; 0 none */
@@ -179,6 +176,12 @@ static inline bool long_mode(const struct dbt_vcpu *c)
 static inline bool code64(const struct dbt_vcpu *c)
 {
     return (c->mode & MODE_SIZE) == MODE_64;
+}
+
+/* The linear address of the next instruction. */
+static inline uint64_t code_linear(const struct dbt_vcpu *c)
+{
+    return code64(c) ? c->rip : (uint32_t)(c->segment[SEG_CS].base + c->rip);
 }
 
 static inline bool real_mode(const struct dbt_vcpu *c)

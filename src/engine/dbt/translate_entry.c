@@ -104,13 +104,7 @@ void emit_exit(struct translator *t, unsigned condition, uint64_t target, uint64
         return;
     }
     emit_align_hole(&t->e, condition < 16 ? 2 : 1);
-    if (condition == EXIT_CALL) {
-        emit_byte(&t->e, 0xe8);
-        emit_u32(&t->e, 0);
-        record->hole = t->e.at - 4;
-    } else {
-        record->hole = emit_jump(&t->e, condition);
-    }
+    record->hole = condition == EXIT_CALL ? emit_call(&t->e) : emit_jump(&t->e, condition);
     record->number = t->cache->chain_count++;
     chain = &t->cache->chains[record->number];
     *chain = (struct chain){

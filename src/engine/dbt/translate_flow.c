@@ -160,7 +160,7 @@ static void emit_return_site(struct translator *t, const struct op *op)
     emit_exit(t, CONDITION_ALWAYS, next, op->rip);
 }
 
-static void emit_call(struct translator *t, const struct op *op)
+static void emit_call_direct(struct translator *t, const struct op *op)
 {
     emit_push_return(t, op);
     emit_flags_need(t, op->live_out);
@@ -203,9 +203,7 @@ static void emit_indirect(struct translator *t, bool call)
         return;
     }
     /* A host call over the lookup: what it pushes is the return site. */
-    emit_byte(&t->e, 0xe8);
-    emit_u32(&t->e, 0);
-    t->indirect_hole = t->e.at - 4;
+    t->indirect_hole = emit_call(&t->e);
 }
 
 static void emit_call_indirect(struct translator *t, const struct op *op)
@@ -319,7 +317,7 @@ void emit_flow(struct translator *t, const struct op *op)
         emit_loop(t, op);
         break;
     case OP_CALL:
-        emit_call(t, op);
+        emit_call_direct(t, op);
         break;
     case OP_CALL_INDIRECT:
         emit_call_indirect(t, op);
