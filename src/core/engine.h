@@ -47,6 +47,12 @@ struct engine_ops {
     void (*get_state)(struct vcpu *vcpu, struct cpu_state *state);
     enum status (*set_state)(struct vcpu *vcpu, const struct cpu_state *state) MUST_CHECK;
 
+    /*
+     * What a debugger watches from now on; see core/debug.h. The vCPU is paused. STATUS_UNSUPPORTED (logged): this
+     * engine or host cannot.
+     */
+    enum status (*set_debug)(struct vcpu *vcpu, const struct debug_control *control) MUST_CHECK;
+
     /* What RDTSC would give this vCPU's guest now. Any thread. */
     uint64_t (*tsc)(const struct vcpu *vcpu);
 

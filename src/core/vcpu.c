@@ -144,6 +144,12 @@ static void run(struct vcpu *vcpu)
         vcpu->activity = CPU_SHUTDOWN;
         machine_end(vcpu->machine, MACHINE_FAILED, 0);
         return;
+    case VCPU_EXIT_DEBUG:
+        /* Out of the guest until the debugger resumes it. */
+        atomic_fetch_or(&vcpu->attention, ATTENTION_PAUSE);
+        if (vcpu->machine->debug_stopped)
+            vcpu->machine->debug_stopped(vcpu);
+        return;
     }
 }
 

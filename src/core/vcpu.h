@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "core/debug.h"
 #include "x86/cpu_state.h"
 
 struct machine;
@@ -32,6 +33,7 @@ enum vcpu_exit {
     VCPU_EXIT_HALT,      /* HLT with nothing deliverable: sleep until attention */
     VCPU_EXIT_SHUTDOWN,  /* triple fault; the engine has logged the report */
     VCPU_EXIT_FAILED,    /* the engine cannot go on; it has logged why */
+    VCPU_EXIT_DEBUG,     /* vcpu->debug_event: the debugger's turn */
 };
 
 /*
@@ -77,6 +79,7 @@ struct vcpu {
     uint8_t sipi_vector;             /* valid with ATTENTION_SIPI */
     _Atomic uint8_t activity;        /* enum cpu_activity; written by its own thread */
     _Atomic uint8_t paused;          /* 1 while it stays out of the guest because of ATTENTION_PAUSE */
+    struct debug_event debug_event;  /* written by its own thread before VCPU_EXIT_DEBUG, read by others while it is paused */
 };
 
 /* Set bits, and make sure that the vCPU notices: out of guest code, out of its sleep. Any thread, any lock. */
