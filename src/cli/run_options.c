@@ -84,6 +84,16 @@ static bool take_initrd(struct vmm_options *options, const char *value)
     return true;
 }
 
+static bool take_disk(struct vmm_options *options, const char *value)
+{
+    if (options->disk_count == VMM_DISKS) {
+        log_error("--disk may be given %d times" TRY_HELP, (int)VMM_DISKS);
+        return false;
+    }
+    options->disks[options->disk_count++] = value;
+    return true;
+}
+
 static bool take_append(struct vmm_options *options, const char *value)
 {
     options->append = value;
@@ -157,6 +167,8 @@ static const struct option options_known[] = {
      take_kernel},
     {"--initrd", NULL, "FILE", "the initial file system; again for more, or for Multiboot modules", take_initrd},
     {"--append", NULL, "STRING", "the kernel's command line", take_append},
+    {"--disk", "-d", "FILE[,...]", "a disk; again for more. After the file: format=raw, readonly, serial=TEXT",
+     take_disk},
     {"--memory", "-m", "SIZE", "memory, with K, M or G; a bare number is MiB (default 256M)", take_memory},
     {"--cpus", "-c", "COUNT", "processors, 1 to 64 (default 1)", take_cpus},
     {"--cpu", NULL, "MODEL", "what the processors can do: host, x86-64-v2, x86-64-v3 (default host)", take_cpu_model},

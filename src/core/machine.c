@@ -34,6 +34,27 @@ void machine_end(struct machine *machine, enum machine_end end, uint32_t value)
         machine->ended(machine);
 }
 
+void machine_quiesce_devices(struct machine *machine)
+{
+    lock_acquire(&machine->lock);
+    for (struct device *device = machine->devices; device != NULL; device = device->next)
+        if (device->type->quiesce)
+            device->type->quiesce(device);
+    lock_release(&machine->lock);
+    for (struct device *device = machine->devices; device != NULL; device = device->next)
+        if (device->type->drain)
+            device->type->drain(device);
+}
+
+void machine_resume_devices(struct machine *machine)
+{
+    lock_acquire(&machine->lock);
+    for (struct device *device = machine->devices; device != NULL; device = device->next)
+        if (device->type->resume)
+            device->type->resume(device);
+    lock_release(&machine->lock);
+}
+
 void machine_reset_devices(struct machine *machine)
 {
     for (struct device *device = machine->devices; device != NULL; device = device->next)

@@ -54,6 +54,15 @@ void machine_add_device(struct machine *machine, struct device *device);
 /* End the machine: all vCPUs get ATTENTION_STOP. The first reason wins. Any thread, any lock. */
 void machine_end(struct machine *machine, enum machine_end end, uint32_t value);
 
+/*
+ * Brings devices to rest, so that their state can be read or they can go away: they take up no more of what the guest
+ * asks for, and what is under way outside of the machine comes to its end. Takes the machine lock; no vCPU runs.
+ */
+void machine_quiesce_devices(struct machine *machine);
+
+/* The contrary, also after states were replaced. Takes the machine lock; no vCPU runs. */
+void machine_resume_devices(struct machine *machine);
+
 /* All devices back to power-on; vCPUs are not touched. Machine lock held, no vCPU runs. */
 void machine_reset_devices(struct machine *machine);
 

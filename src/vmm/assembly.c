@@ -52,6 +52,8 @@ static enum status assembly_create_board(struct assembly *assembly, const struct
         .console = parts->console,
         .debug_console = parts->console,
         .debug_exit = parts->options->debug_exit,
+        .virtio = assembly->devices.virtio,
+        .virtio_count = assembly->devices.count,
         .tsc.khz = parts->tsc_khz,
     };
 
@@ -111,6 +113,8 @@ enum status assembly_create(struct assembly *assembly, const struct assembly_par
     if (status == STATUS_OK)
         status = assembly_create_vcpus(&assembly->machine, parts->engine);
     if (status == STATUS_OK)
+        status = devices_create(&assembly->devices, parts->backends, parts->options);
+    if (status == STATUS_OK)
         status = assembly_create_board(assembly, parts);
     if (status == STATUS_OK)
         status = assembly_boot(assembly, parts);
@@ -123,7 +127,9 @@ void assembly_destroy(struct assembly *assembly)
 {
     struct engine *engine = assembly->machine.engine;
 
+    machine_quiesce_devices(&assembly->machine);
     if (engine)
         engine->ops->destroy(engine);
+    devices_destroy(&assembly->devices);
     memset(assembly, 0, sizeof(*assembly));
 }

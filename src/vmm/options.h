@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { VMM_INITRDS = 64 };
+enum { VMM_INITRDS = 64, VMM_DISKS = 16 };
 
 #define VMM_MEMORY_LEAST (2ull << 20)
 #define VMM_MEMORY_DEFAULT (256ull << 20)
@@ -19,6 +19,8 @@ struct vmm_options {
     const char *initrds[VMM_INITRDS];
     unsigned initrd_count;
     const char *append;
+    const char *disks[VMM_DISKS]; /* as disk_open() takes them */
+    unsigned disk_count;
     uint64_t memory; /* bytes, a multiple of the page size */
     unsigned cpus;
     const char *cpu_model;

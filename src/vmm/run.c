@@ -31,6 +31,7 @@ struct vmm {
     struct host_console console;
     struct host_memory memory;
     struct images images;
+    struct backends backends;
     uint32_t tsc_khz;
 
     struct assembly assembly;
@@ -112,6 +113,8 @@ static enum status vmm_open(struct vmm *vmm)
     if (status == STATUS_OK)
         status = host_memory_create(&vmm->memory, vmm->options->memory);
     if (status == STATUS_OK)
+        status = backends_open(&vmm->backends, vmm->options);
+    if (status == STATUS_OK)
         status = engine_choose(vmm->options->engine, &vmm->engine);
     if (status == STATUS_OK)
         status = loop_init(&vmm->loop);
@@ -137,6 +140,7 @@ static void vmm_close(struct vmm *vmm)
     loop_notice_destroy(&vmm->ended);
     host_signals_destroy(&vmm->signals);
     loop_destroy(&vmm->loop);
+    backends_close(&vmm->backends);
     host_memory_destroy(&vmm->memory);
     images_destroy(&vmm->images, vmm->options);
 }
@@ -151,6 +155,7 @@ static enum status vmm_assemble(struct vmm *vmm)
         .console = &vmm->console.stream,
         .memory = &vmm->memory,
         .images = &vmm->images,
+        .backends = &vmm->backends,
         .tsc_khz = vmm->tsc_khz,
         .ended = vmm_machine_ended,
     };
