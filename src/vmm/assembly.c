@@ -32,6 +32,7 @@ static enum status assembly_lay_out(struct machine *machine, const struct assemb
     status = memory_init(&machine->memory, parts->memory->host, parts->memory->fd, parts->memory->size);
     if (status != STATUS_OK)
         return status;
+    machine->memory.releaser = &parts->memory->releaser;
     parts->engine->limits(&request);
     return cpuid_build(&machine->cpuid, &request);
 }
@@ -53,7 +54,7 @@ static enum status assembly_create_board(struct assembly *assembly, const struct
         .debug_console = parts->console,
         .debug_exit = parts->options->debug_exit,
         .virtio = assembly->devices.virtio,
-        .virtio_count = assembly->devices.count,
+        .virtio_count = Q35_VIRTIO_SLOTS,
         .tsc.khz = parts->tsc_khz,
     };
 

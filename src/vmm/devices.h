@@ -1,29 +1,31 @@
 /*
- * The virtio devices of a machine. Backends (disks) stay over a restart of the machine, models
- * are made anew with it. The main thread.
+ * The virtio devices of a machine. What they are connected to (disks) stays over a restart of the
+ * machine, models are made anew with it. The main thread.
  */
 #ifndef LODGE_VMM_DEVICES_H
 #define LODGE_VMM_DEVICES_H
 
 #include "base/status.h"
 #include "board/q35.h"
+#include "dev/virtio/balloon.h"
 #include "port/block.h"
+#include "port/entropy.h"
 #include "vmm/options.h"
 
 /* What devices are connected to. */
 struct backends {
     struct block *disks[VMM_DISKS];
+    struct entropy entropy;
 };
 
 /* Opens what the options ask for. Logs its errors; backends_close() puts away what was opened. */
 enum status backends_open(struct backends *backends, const struct vmm_options *options) MUST_CHECK;
 void backends_close(struct backends *backends); /* accepts zeroed ones */
 
-/* One machine's: in the order of slots, for struct q35_config. */
+/* One machine's: at their slots, for struct q35_config. What each is made of begins with its struct virtio. */
 struct devices {
     struct virtio *virtio[Q35_VIRTIO_SLOTS];
-    unsigned count;
-    void *models[Q35_VIRTIO_SLOTS]; /* what to free, beside each */
+    struct virtio_balloon *balloon;
 };
 
 /* Makes all models, not attached yet. Logs its errors; devices_destroy() puts away what was made. */
