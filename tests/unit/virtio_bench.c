@@ -278,7 +278,7 @@ static bool used_packed(struct bench *bench, unsigned queue, uint16_t *id, uint3
         return false;
     *length = (uint32_t)load_le(desc + 8, 4);
     *id = (uint16_t)load_le(desc + 12, 2);
-    index += ring->taken[*id];
+    index += ring->taken[*id % VIRTIO_QUEUE_SIZE];
     if (index >= ring->size) {
         index -= ring->size;
         wrap = !wrap;

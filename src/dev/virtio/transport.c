@@ -33,10 +33,14 @@ enum { INTERRUPT_PIN = 1, BROKEN_BURST = 8, FEATURE_WORDS = 2 };
 
 bool virtio_state_valid(const struct virtio_state *state)
 {
+    bool negotiated = state->status & VIRTIO_STATUS_FEATURES_OK;
+
+    if (state->status & VIRTIO_STATUS_DRIVER_OK && !negotiated)
+        return false;
     for (unsigned i = 0; i < VIRTIO_QUEUES; i++) {
         const struct virtio_queue_state *queue = &state->queues[i];
 
-        if (queue->size > VIRTIO_QUEUE_SIZE || queue->enabled > 1 || queue->signalled_valid > 1)
+        if (queue->size > VIRTIO_QUEUE_SIZE || queue->enabled > negotiated || queue->signalled_valid > 1)
             return false;
     }
     return !(state->isr & ~(VIRTIO_ISR_QUEUE | VIRTIO_ISR_CONFIG));
@@ -628,6 +632,17 @@ void virtio_quiesce(struct device *device)
     CONTAINER_OF(device, struct virtio, device)->stopped = true;
 }
 
+/* A machine that was saved elsewhere may know features that this device cannot serve. */
+static void resume_features(struct virtio *virtio)
+{
+    struct virtio_state *state = virtio->state;
+
+    if (!(state->status & VIRTIO_STATUS_FEATURES_OK) || features_acceptable(virtio))
+        return;
+    state->driver_features &= virtio->features;
+    virtio_break(virtio, 0, "features that are not there any more");
+}
+
 /* Also after a state was loaded: rings are looked up anew, and what waits in them is taken up. */
 void virtio_resume(struct device *device)
 {
@@ -635,6 +650,7 @@ void virtio_resume(struct device *device)
 
     virtio->stopped = false;
     pci_function_resume(&virtio->function);
+    resume_features(virtio);
     for (unsigned i = 0; i < virtio->queue_count; i++)
         if (virtio->state->queues[i].enabled && virtio->queues[i].chains == 0)
             (void)virtio_queue_open(virtio, i);
