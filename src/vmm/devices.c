@@ -20,14 +20,14 @@ enum status backends_open(struct backends *backends, const struct vmm_options *o
 
     host_entropy_init(&backends->entropy);
     for (unsigned i = 0; i < options->disk_count && status == STATUS_OK; i++)
-        status = disk_open(options->disks[i], &backends->disks[i]);
+        status = vmm_disk_open(options->disks[i], &backends->disks[i]);
     return status;
 }
 
 void backends_close(struct backends *backends)
 {
     for (unsigned i = 0; i < VMM_DISKS; i++)
-        disk_close(backends->disks[i]);
+        vmm_disk_close(backends->disks[i]);
     memset(backends, 0, sizeof(*backends));
 }
 
@@ -69,7 +69,7 @@ static enum status devices_add_disk(struct devices *devices, unsigned slot, stru
 
     if (!disk)
         return STATUS_NO_MEMORY;
-    disk_serial(spec, serial);
+    vmm_disk_serial(spec, serial);
     virtio_block_init(disk, block, serial, cpus);
     return STATUS_OK;
 }

@@ -61,7 +61,7 @@ static enum status spec_parse(struct disk_spec *disk, const char *spec, char *co
     return status;
 }
 
-enum status disk_open(const char *spec, struct block **block)
+enum status vmm_disk_open(const char *spec, struct block **block)
 {
     struct disk_spec disk;
     char *copy = strdup(spec);
@@ -78,12 +78,12 @@ enum status disk_open(const char *spec, struct block **block)
     return status;
 }
 
-void disk_close(struct block *block)
+void vmm_disk_close(struct block *block)
 {
     raw_simple_close(block);
 }
 
-void disk_serial(const char *spec, char serial[DISK_SERIAL + 1])
+void vmm_disk_serial(const char *spec, char serial[DISK_SERIAL + 1])
 {
     struct disk_spec disk;
     char *copy = strdup(spec);

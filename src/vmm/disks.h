@@ -8,12 +8,12 @@
 enum { DISK_SERIAL = 20 };
 
 /* FILE[,format=raw][,readonly][,serial=TEXT]. Logs its errors. *block is the caller's to close. */
-enum status disk_open(const char *spec, struct block **block) MUST_CHECK;
+enum status vmm_disk_open(const char *spec, struct block **block) MUST_CHECK;
 
 /* Its requests have come to their end. Accepts NULL. */
-void disk_close(struct block *block);
+void vmm_disk_close(struct block *block);
 
-/* The serial number in a spec that disk_open() has taken; empty if there is none. */
-void disk_serial(const char *spec, char serial[DISK_SERIAL + 1]);
+/* The serial number in a spec that vmm_disk_open() has taken; empty if there is none. */
+void vmm_disk_serial(const char *spec, char serial[DISK_SERIAL + 1]);
 
 #endif

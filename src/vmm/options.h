@@ -19,7 +19,7 @@ struct vmm_options {
     const char *initrds[VMM_INITRDS];
     unsigned initrd_count;
     const char *append;
-    const char *disks[VMM_DISKS]; /* as disk_open() takes them */
+    const char *disks[VMM_DISKS]; /* as vmm_disk_open() takes them */
     unsigned disk_count;
     uint64_t memory; /* bytes, a multiple of the page size */
     unsigned cpus;

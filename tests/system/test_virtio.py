@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Virtio devices under a stock Debian kernel and its own drivers."""
+
+import hashlib
+import subprocess
+import unittest
+
+import lodge
+
+# In the order in which they need each other.
+DRIVERS = [
+    "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk",
+    "virtio-rng", "virtio_balloon", "virtio_console",
+]
+
+LOAD = "".join(f"insmod ./{name}.ko || echo 'no {name}'\n" for name in DRIVERS)
+
+
+class Virtio(lodge.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.modules = lodge.guest_image("modules", "cloud")
+        cls.initramfs = lodge.guest_image("initramfs")
+
+    def disk(self, name, size):
+        path = self.folder / name
+        with open(path, "wb") as file:
+            file.truncate(size)
+        return path
+
+    def run_in_guest(self, script, *arguments, files=()):
+        """What the guest prints while it runs the script with all drivers loaded."""
+        run = self.folder / "run"
+        run.write_text("#!/bin/sh\ndmesg -n 1\n" + LOAD + script)
+        job = self.folder / "job.cpio"
+        lodge.guest_image("job", job, run, *[f"{self.modules}/{name}.ko" for name in DRIVERS], *files)
+        result = lodge.run(
+            ["run", "--engine", lodge.ENGINE, "--no-reboot", "-m", "512M", "--kernel", self.modules + "/vmlinuz",
+             "--initrd", self.initramfs, "--initrd", job, "--append", "console=ttyS0 quiet panic=-1", *arguments],
+            timeout=5 * lodge.PATIENCE,
+        )
+        output = result.stdout.decode(errors="replace").replace("\r\n", "\n")
+        self.assertEqual(result.returncode, 0, result.stderr.decode())
+        self.assertIn("job: status 0\n", output)
+        self.errors = result.stderr.decode()
+        return output
+
+    def test_disk_keeps_files(self):
+        """A file system made and filled in the guest is whole on the host, and there again the next time."""
+        disk = self.disk("disk.raw", 64 << 20)
+        content = bytes(range(256)) * 4096 * 3
+        given = self.folder / "given"
+        given.write_bytes(content)
+        self.run_in_guest(
+            "set -e\nmke2fs -q /dev/vda\nmount -t ext4 /dev/vda /tmp\ncp given /tmp/kept\n"
+            "dd if=/dev/urandom of=/tmp/random bs=64k count=100 2>/dev/null\nmd5sum </tmp/random >/tmp/sum\n"
+            "umount /tmp\n",
+            "-c", "2", "-d", str(disk), files=[given],
+        )
+        subprocess.run(["e2fsck", "-fn", disk], check=True, capture_output=True)
+        dumped = subprocess.run(["debugfs", "-R", "cat kept", disk], check=True, capture_output=True).stdout
+        self.assertEqual(hashlib.sha256(dumped).digest(), hashlib.sha256(content).digest())
+        output = self.run_in_guest(
+            "set -e\nmount -t ext4 -o ro /dev/vda /tmp\nmd5sum </tmp/random\ncat /tmp/sum\n", "-d", f"{disk},readonly"
+        )
+        sums = [line for line in output.splitlines() if line.endswith("  -")]
+        self.assertEqual(len(sums), 2, output)
+        self.assertEqual(sums[0], sums[1])
+
+    def test_disks_are_told_apart(self):
+        """Size, serial number, read-only, several queues; writes to a read-only disk fail."""
+        one, two = self.disk("one.raw", 1 << 20), self.disk("two.raw", 3 << 20)
+        output = self.run_in_guest(
+            "cd /sys/block\nfor disk in vda vdb; do\n"
+            'echo "$disk: $(cat $disk/size) $(cat $disk/ro) $(cat $disk/serial) $(ls $disk/mq | wc -l)"\ndone\n'
+            "dd if=/dev/zero of=/dev/vdb bs=512 count=1 2>/dev/null || echo refused\n",
+            "-c", "3", "-d", f"{one},serial=FIRST", "-d", f"{two},format=raw,readonly,serial=second-0123456789abc",
+        )
+        self.assertIn("vda: 2048 0 FIRST 3\n", output)
+        self.assertIn("vdb: 6144 1 second-0123456789abc 3\n", output)
+        self.assertIn("refused\n", output)
+
+    def test_discard_gives_space_back(self):
+        disk = self.disk("space.raw", 16 << 20)
+        disk.write_bytes(b"x" * (16 << 20))
+        self.run_in_guest("blkdiscard /dev/vda\n", "-d", str(disk))
+        self.assertEqual(disk.stat().st_size, 16 << 20)
+        self.assertLess(disk.stat().st_blocks * 512, 1 << 20)
+
+    def test_random_numbers(self):
+        output = self.run_in_guest("cat /sys/class/misc/hw_random/rng_current\nhead -c 32 /dev/hwrng | md5sum\n")
+        self.assertIn("virtio_rng", output)
+        again = self.run_in_guest("head -c 32 /dev/hwrng | md5sum\n")
+        sums = [line for line in (output + again).splitlines() if line.endswith("  -")]
+        self.assertEqual(len(set(sums)), 2)
+
+    def test_wrong_disks(self):
+        """One line each that says what is wrong."""
+        odd = self.folder / "odd.raw"
+        odd.write_bytes(b"x" * 1000)
+        kernel = ["run", "--engine", lodge.ENGINE, "--kernel", self.modules + "/vmlinuz"]
+        for spec, said in (
+            (f"{self.folder}/none", "No such file"), (str(odd), "multiple of 512"), (str(self.folder), "disk"),
+            (f"{odd},format=vmdk", "vmdk"), (f"{odd},serial={'x' * 21}", "20"), (f"{odd},what", "'what'"), ("", "file"),
+        ):
+            with self.subTest(spec=spec):
+                result = lodge.run([*kernel, "-d", spec])
+                self.assertEqual(result.returncode, lodge.EXIT_FAILED)
+                lines = result.stderr.decode().splitlines()
+                self.assertEqual(len(lines), 1, lines)
+                self.assertIn(said, lines[0])
+
+
+if __name__ == "__main__":
+    lodge.main()
