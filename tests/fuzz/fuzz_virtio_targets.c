@@ -9,6 +9,7 @@
 #include "dev/virtio/console.h"
 #include "dev/virtio/net.h"
 #include "dev/virtio/rng.h"
+#include "dev/virtio/vsock.h"
 #include "fuzz_virtio.h"
 
 /* A place in guest memory for a request's header. */
@@ -349,9 +350,140 @@ static void balloon_outside(void)
     unlock();
 }
 
+/* --- vsock --- */
+
+enum { GUEST_CID = 3 };
+
+static struct vsock_world world;
+static struct virtio_vsock vsock_device;
+static struct {
+    bool ours;
+    size_t held; /* from the guest, not consumed */
+} calls[VSOCK_CONNECTIONS];
+
+static void world_connect(struct vsock_world *self, unsigned connection, uint32_t port)
+{
+    (void)port;
+    fuzz_check(connection < VSOCK_CONNECTIONS && !calls[connection].ours, "a number that is in use");
+    calls[connection].ours = true;
+    calls[connection].held = 0;
+    if (fuzz_one_in(2)) {
+        self->accepted(self->device, connection);
+    } else if (fuzz_one_in(2)) {
+        calls[connection].ours = false;
+        self->hang_up(self->device, connection);
+    }
+}
+
+static void world_note(struct vsock_world *self, unsigned connection)
+{
+    (void)self;
+    fuzz_check(connection < VSOCK_CONNECTIONS && calls[connection].ours, "a connection that is not there");
+}
+
+static void world_send(struct vsock_world *self, unsigned connection, const void *bytes, size_t size)
+{
+    world_note(self, connection);
+    touch((void *)(uintptr_t)bytes, size, false);
+    calls[connection].held += size;
+    fuzz_check(calls[connection].held <= VSOCK_WINDOW, "more than the world has room for");
+}
+
+static void world_close(struct vsock_world *self, unsigned connection)
+{
+    world_note(self, connection);
+    calls[connection].ours = false;
+}
+
+static struct virtio *vsock_make(void)
+{
+    world = (struct vsock_world){
+        .connect = world_connect,
+        .opened = world_note,
+        .send = world_send,
+        .drained = world_note,
+        .finished = world_note,
+        .close = world_close,
+    };
+    memset(calls, 0, sizeof(calls));
+    memset(&vsock_device, 0, sizeof(vsock_device));
+    virtio_vsock_init(&vsock_device, &world, GUEST_CID);
+    return &vsock_device.virtio;
+}
+
+/* A packet; its ports are few, so that packets meet. */
+static unsigned vsock_shape(unsigned queue, struct bench_buffer *buffers, unsigned count)
+{
+    static const uint32_t ports[] = {1, 2, 0x40000000, 0x40000001};
+    uint8_t *header;
+    uint32_t length = fuzz_one_in(3) ? 0 : 1 + (uint32_t)fuzz_below(fuzz_one_in(8) ? 70000 : 3000);
+
+    for (unsigned i = 0; i < count; i++)
+        buffers[i].write = queue != 1;
+    if (queue != 1)
+        return count;
+    header = header_at(&buffers[0], 44);
+    store_le(header, 8, fuzz_one_in(30) ? fuzz_next() : GUEST_CID);
+    store_le(header + 8, 8, 2);
+    store_le(header + 16, 4, ports[fuzz_below(2)]);
+    store_le(header + 20, 4, ports[fuzz_below(4)]);
+    store_le(header + 24, 4, fuzz_one_in(20) ? fuzz_next() : length);
+    store_le(header + 28, 2, fuzz_one_in(30) ? 2 : 1);
+    store_le(header + 30, 2, fuzz_one_in(3) ? 5 : 1 + fuzz_below(8));
+    store_le(header + 32, 4, fuzz_below(4));
+    store_le(header + 36, 4, fuzz_one_in(8) ? fuzz_next() : 65536);
+    store_le(header + 40, 4, fuzz_one_in(8) ? fuzz_next() : 0);
+    buffers[1] = (struct bench_buffer){BENCH_DATA, length, false};
+    return length ? 2 : 1;
+}
+
+static void vsock_outside_call(unsigned number)
+{
+    static uint8_t bytes[9000];
+
+    switch (fuzz_below(5)) {
+    case 0:
+        calls[number].ours = false;
+        world.hang_up(world.device, number);
+        break;
+    case 1:
+        world.finish(world.device, number);
+        break;
+    case 2:
+        world.consumed(world.device, number, calls[number].held);
+        calls[number].held = 0;
+        break;
+    case 3:
+        world.accepted(world.device, number);
+        break;
+    default:
+        (void)world.receive(world.device, number, bytes, 1 + fuzz_below(sizeof(bytes)));
+        break;
+    }
+}
+
+static void vsock_outside(void)
+{
+    lock();
+    if (fuzz_one_in(4)) {
+        int number = world.open(world.device, 1 + (uint32_t)fuzz_below(2));
+
+        fuzz_check(number < VSOCK_CONNECTIONS, "a number that is none");
+        if (number >= 0) {
+            fuzz_check(!calls[number].ours, "a number that is in use");
+            calls[number].ours = true;
+            calls[number].held = 0;
+        }
+    }
+    for (unsigned i = 0; i < VSOCK_CONNECTIONS; i++)
+        if (calls[i].ours && fuzz_one_in(2))
+            vsock_outside_call(i);
+    unlock();
+}
+
 const struct target fuzz_targets[] = {
     {"block", block_make, block_shape, block_outside},         {"net", net_make, net_shape, net_outside},
     {"console", console_make, NULL, console_outside},          {"rng", rng_make, NULL, NULL},
-    {"balloon", balloon_make, balloon_shape, balloon_outside},
+    {"balloon", balloon_make, balloon_shape, balloon_outside}, {"vsock", vsock_make, vsock_shape, vsock_outside},
 };
 const size_t fuzz_target_count = ARRAY_LENGTH(fuzz_targets);

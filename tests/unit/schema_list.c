@@ -14,6 +14,7 @@
 #include "dev/virtio/console.h"
 #include "dev/virtio/net.h"
 #include "dev/virtio/rng.h"
+#include "dev/virtio/vsock.h"
 #include "fake_machine.h"
 
 enum { SCHEMAS = 64, NAME_LIMIT = 255 };
@@ -27,7 +28,9 @@ static struct virtio_block disk;
 static struct virtio_console console;
 static struct virtio_net net;
 static struct virtio_rng rng;
-static struct virtio *const virtio[] = {&balloon.virtio, &disk.virtio, &console.virtio, &net.virtio, &rng.virtio};
+static struct virtio_vsock vsock;
+static struct virtio *const virtio[] = {&balloon.virtio, &disk.virtio, &console.virtio,
+                                        &net.virtio,     &rng.virtio,  &vsock.virtio};
 
 static void ignore_configuration(struct network *network, unsigned abilities, unsigned pairs)
 {
@@ -41,6 +44,7 @@ static void make_virtio(void)
     static struct block block;
     static struct entropy entropy;
     static struct network network = {.pairs = 1, .configure = ignore_configuration};
+    static struct vsock_world world;
     static const uint8_t mac[PACKET_MAC] = {2, 0, 0, 0, 0, 1};
 
     virtio_balloon_init(&balloon);
@@ -48,6 +52,7 @@ static void make_virtio(void)
     virtio_console_init(&console, NULL);
     virtio_net_init(&net, &network, mac, 1);
     virtio_rng_init(&rng, &entropy);
+    virtio_vsock_init(&vsock, &world, VIRTIO_VSOCK_FIRST_GUEST);
 }
 
 static void die(const struct state_schema *schema, const char *field, const char *what)
