@@ -94,6 +94,23 @@ static bool take_disk(struct vmm_options *options, const char *value)
     return true;
 }
 
+static bool take_vsock(struct vmm_options *options, const char *value)
+{
+    options->vsock = value;
+    return true;
+}
+
+static bool take_console(struct vmm_options *options, const char *value)
+{
+    static const char *const kinds[] = {"serial", "virtio", NULL};
+    const char *kind;
+
+    if (!take_choice("--console", kinds, value, &kind))
+        return false;
+    options->virtio_console = strcmp(kind, "virtio") == 0;
+    return true;
+}
+
 static bool take_append(struct vmm_options *options, const char *value)
 {
     options->append = value;
@@ -169,6 +186,10 @@ static const struct option options_known[] = {
     {"--append", NULL, "STRING", "the kernel's command line", take_append},
     {"--disk", "-d", "FILE[,...]", "a disk; again for more. After the file: format=raw, readonly, serial=TEXT",
      take_disk},
+    {"--console", NULL, "KIND", "what the terminal is connected to: serial (ttyS0), virtio (hvc0) (default serial)",
+     take_console},
+    {"--vsock", NULL, "PATH[,cid=N]",
+     "sockets between guest and host: PATH, and PATH_P for the guest's calls of port P", take_vsock},
     {"--memory", "-m", "SIZE", "memory, with K, M or G; a bare number is MiB (default 256M)", take_memory},
     {"--cpus", "-c", "COUNT", "processors, 1 to 64 (default 1)", take_cpus},
     {"--cpu", NULL, "MODEL", "what the processors can do: host, x86-64-v2, x86-64-v3 (default host)", take_cpu_model},

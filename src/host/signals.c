@@ -15,7 +15,7 @@ static const int ending_signals[] = {
     SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGALRM, SIGXCPU, SIGUSR2, SIGVTALRM, SIGPROF, SIGIO, SIGPWR,
 };
 
-static const int event_signals[] = {SIGUSR1, SIGTSTP, SIGCONT};
+static const int event_signals[] = {SIGUSR1, SIGTSTP, SIGCONT, SIGWINCH};
 
 static bool signal_is_ignored(int number)
 {
@@ -113,6 +113,8 @@ static void signals_ready(struct loop_source *source)
         signals_stop_process();
     else if (info.ssi_signo == SIGCONT)
         signals->resumed(signals);
+    else if (info.ssi_signo == SIGWINCH)
+        signals->resized(signals);
     else
         signals->ending(signals, (int)info.ssi_signo);
 }

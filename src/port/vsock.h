@@ -22,7 +22,7 @@ struct vsock_world {
     void (*connect)(struct vsock_world *world, unsigned connection, uint32_t port);
     /* The guest has taken a call that the world made with open(). */
     void (*opened)(struct vsock_world *world, unsigned connection);
-    /* Bytes from the guest: the world takes all, and says with consumed() when it has passed them on. */
+    /* Bytes from the guest: the world takes all, and says with consumed(), from within or later, what it passed on. */
     void (*send)(struct vsock_world *world, unsigned connection, const void *bytes, size_t size);
     /* receive() took less than it was given; it is worth trying again. May call it from within. */
     void (*drained)(struct vsock_world *world, unsigned connection);

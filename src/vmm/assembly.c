@@ -50,7 +50,7 @@ static enum status assembly_create_vcpus(struct machine *machine, const struct e
 static enum status assembly_create_board(struct assembly *assembly, const struct assembly_parts *parts)
 {
     const struct q35_config config = {
-        .console = parts->console,
+        .console = parts->options->virtio_console ? NULL : parts->console,
         .debug_console = parts->console,
         .debug_exit = parts->options->debug_exit,
         .virtio = assembly->devices.virtio,

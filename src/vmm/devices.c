@@ -3,16 +3,46 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/vsock.h"
 #include "dev/virtio/block.h"
 #include "dev/virtio/rng.h"
+#include "dev/virtio/vsock.h"
 #include "host/entropy.h"
+#include "host/tty.h"
 #include "port/log.h"
 #include "vmm/disks.h"
 
 /* The slots of the board's contract (docs/machine.md). */
-enum { SLOT_RNG = 1, SLOT_BALLOON = 2, SLOT_DISKS = 9 };
+enum { SLOT_RNG = 1, SLOT_BALLOON = 2, SLOT_CONSOLE = 3, SLOT_VSOCK = 4, SLOT_DISKS = 9 };
+
+#define CID "cid="
 
 _Static_assert(SLOT_DISKS + VMM_DISKS <= Q35_VIRTIO_SLOT + Q35_VIRTIO_SLOTS, "every disk has its slot");
+
+/* PATH[,cid=N] */
+static enum status backends_open_vsock(struct backends *backends, const char *spec)
+{
+    char *path = strdup(spec), *rest = path, *end = NULL;
+    enum status status = STATUS_OK;
+
+    if (!path) {
+        log_error("no memory for the vsock socket %s", spec);
+        return STATUS_NO_MEMORY;
+    }
+    (void)strsep(&rest, ",");
+    backends->vsock_cid = VIRTIO_VSOCK_FIRST_GUEST;
+    if (rest && strncmp(rest, CID, strlen(CID)) == 0)
+        backends->vsock_cid = strtoull(rest + strlen(CID), &end, 10);
+    if (path[0] == '\0' || (rest && (!end || *end != '\0')) || backends->vsock_cid < VIRTIO_VSOCK_FIRST_GUEST ||
+        backends->vsock_cid >= UINT32_MAX) {
+        log_error("--vsock takes PATH[,cid=N], with N from 3 to 4294967294, not '%s'", spec);
+        status = STATUS_INVALID;
+    }
+    if (status == STATUS_OK)
+        status = vsock_host_open(path, &backends->vsock);
+    free(path);
+    return status;
+}
 
 enum status backends_open(struct backends *backends, const struct vmm_options *options)
 {
@@ -21,13 +51,22 @@ enum status backends_open(struct backends *backends, const struct vmm_options *o
     host_entropy_init(&backends->entropy);
     for (unsigned i = 0; i < options->disk_count && status == STATUS_OK; i++)
         status = vmm_disk_open(options->disks[i], &backends->disks[i]);
+    if (status == STATUS_OK && options->vsock)
+        status = backends_open_vsock(backends, options->vsock);
     return status;
+}
+
+void backends_attach(struct backends *backends, struct lock *machine_lock)
+{
+    if (backends->vsock)
+        vsock_host_attach(backends->vsock, machine_lock);
 }
 
 void backends_close(struct backends *backends)
 {
     for (unsigned i = 0; i < VMM_DISKS; i++)
         vmm_disk_close(backends->disks[i]);
+    vsock_host_close(backends->vsock);
     memset(backends, 0, sizeof(*backends));
 }
 
@@ -61,6 +100,26 @@ static enum status devices_add_balloon(struct devices *devices)
     return STATUS_OK;
 }
 
+static enum status devices_add_console(struct devices *devices, struct stream *stream)
+{
+    devices->console = devices_add(devices, SLOT_CONSOLE, sizeof(*devices->console));
+    if (!devices->console)
+        return STATUS_NO_MEMORY;
+    virtio_console_init(devices->console, stream);
+    devices_resize_console(devices);
+    return STATUS_OK;
+}
+
+static enum status devices_add_vsock(struct devices *devices, struct vsock_host *host, uint64_t cid)
+{
+    struct virtio_vsock *vsock = devices_add(devices, SLOT_VSOCK, sizeof(*vsock));
+
+    if (!vsock)
+        return STATUS_NO_MEMORY;
+    virtio_vsock_init(vsock, vsock_host_world(host), cid);
+    return STATUS_OK;
+}
+
 static enum status devices_add_disk(struct devices *devices, unsigned slot, struct block *block, const char *spec,
                                     unsigned cpus)
 {
@@ -80,9 +139,28 @@ enum status devices_create(struct devices *devices, struct backends *backends, c
 
     if (status == STATUS_OK)
         status = devices_add_balloon(devices);
+    if (status == STATUS_OK && options->virtio_console)
+        status = devices_add_console(devices, backends->console);
+    if (status == STATUS_OK && backends->vsock)
+        status = devices_add_vsock(devices, backends->vsock, backends->vsock_cid);
     for (unsigned i = 0; i < options->disk_count && status == STATUS_OK; i++)
         status = devices_add_disk(devices, SLOT_DISKS + i, backends->disks[i], options->disks[i], options->cpus);
     return status;
+}
+
+void devices_resize_console(struct devices *devices)
+{
+    struct virtio_console *console = devices->console;
+    struct machine *machine = console ? console->virtio.machine : NULL;
+    uint16_t columns, rows;
+
+    if (!console || !host_tty_size(&columns, &rows))
+        return;
+    if (machine)
+        lock_acquire(&machine->lock);
+    virtio_console_resize(console, columns, rows);
+    if (machine)
+        lock_release(&machine->lock);
 }
 
 void devices_destroy(struct devices *devices)

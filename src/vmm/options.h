@@ -21,7 +21,9 @@ struct vmm_options {
     const char *append;
     const char *disks[VMM_DISKS]; /* as vmm_disk_open() takes them */
     unsigned disk_count;
-    uint64_t memory; /* bytes, a multiple of the page size */
+    const char *vsock;   /* as backends_open() takes it, or NULL */
+    bool virtio_console; /* the terminal is a virtio console's, not the serial port's */
+    uint64_t memory;     /* bytes, a multiple of the page size */
     unsigned cpus;
     const char *cpu_model;
     const char *engine; /* "auto", "kvm", "dbt" */

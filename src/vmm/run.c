@@ -72,6 +72,14 @@ static void vmm_signal_resumed(struct host_signals *signals)
     host_console_refresh(&vmm->console);
 }
 
+static void vmm_signal_resized(struct host_signals *signals)
+{
+    struct vmm *vmm = CONTAINER_OF(signals, struct vmm, signals);
+
+    if (vmm->machine_runs)
+        devices_resize_console(&vmm->assembly.devices);
+}
+
 static void vmm_left(struct host_console *console)
 {
     vmm_stop_machine(CONTAINER_OF(console, struct vmm, console));
@@ -127,6 +135,7 @@ static enum status vmm_open(struct vmm *vmm)
     if (status == STATUS_OK)
         status = host_console_init(&vmm->console, &vmm->loop, vmm_left);
     if (status == STATUS_OK) {
+        vmm->backends.console = &vmm->console.stream;
         host_clock_init(&vmm->clock);
         vmm->tsc_khz = host_tsc_khz();
     }
@@ -184,10 +193,13 @@ static bool vmm_run_machine(struct vmm *vmm)
 
     vmm->machine_runs = true;
     host_console_attach(&vmm->console, &machine->lock);
+    backends_attach(&vmm->backends, &machine->lock);
     if (threads_start(&vmm->threads, machine, vmm->options->name) != STATUS_OK || loop_run(&vmm->loop) != STATUS_OK)
         machine_end(machine, MACHINE_FAILED, 0);
     bool stopped = threads_stop(&vmm->threads);
     host_console_attach(&vmm->console, NULL);
+    if (stopped)
+        backends_attach(&vmm->backends, NULL);
     vmm->machine_runs = false;
     return stopped;
 }
@@ -256,6 +268,7 @@ int vmm_run(const struct vmm_options *options)
     vmm->signals.ending = vmm_signal_ending;
     vmm->signals.report = vmm_signal_report;
     vmm->signals.resumed = vmm_signal_resumed;
+    vmm->signals.resized = vmm_signal_resized;
     if (vmm_open(vmm) == STATUS_OK) {
         while (vmm_run_once(vmm, &exit_status)) {
             if (vmm_restart(vmm) != STATUS_OK) {

@@ -387,6 +387,10 @@ static void world_send(struct vsock_world *self, unsigned connection, const void
     touch((void *)(uintptr_t)bytes, size, false);
     calls[connection].held += size;
     fuzz_check(calls[connection].held <= VSOCK_WINDOW, "more than the world has room for");
+    if (fuzz_one_in(2)) {
+        self->consumed(self->device, connection, calls[connection].held);
+        calls[connection].held = 0;
+    }
 }
 
 static void world_close(struct vsock_world *self, unsigned connection)

@@ -1,8 +1,15 @@
 #!/usr/bin/env python3
 """Virtio devices under a stock Debian kernel and its own drivers."""
 
+import fcntl
 import hashlib
+import os
+import socket
+import struct
 import subprocess
+import tempfile
+import termios
+import threading
 import unittest
 
 import lodge
@@ -10,7 +17,8 @@ import lodge
 # In the order in which they need each other.
 DRIVERS = [
     "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk",
-    "virtio-rng", "virtio_balloon", "virtio_console",
+    "virtio-rng", "virtio_balloon", "virtio_console", "vsock", "vmw_vsock_virtio_transport_common",
+    "vmw_vsock_virtio_transport",
 ]
 
 LOAD = "".join(f"insmod ./{name}.ko || echo 'no {name}'\n" for name in DRIVERS)
@@ -29,15 +37,21 @@ class Virtio(lodge.TestCase):
             file.truncate(size)
         return path
 
-    def run_in_guest(self, script, *arguments, files=()):
-        """What the guest prints while it runs the script with all drivers loaded."""
+    def arguments(self, script, *arguments, files=()):
+        """The options of a machine that runs the script with all drivers loaded."""
         run = self.folder / "run"
         run.write_text("#!/bin/sh\ndmesg -n 1\n" + LOAD + script)
         job = self.folder / "job.cpio"
         lodge.guest_image("job", job, run, *[f"{self.modules}/{name}.ko" for name in DRIVERS], *files)
+        return [
+            "--no-reboot", "-m", "512M", "--kernel", self.modules + "/vmlinuz", "--initrd", self.initramfs,
+            "--initrd", str(job), "--append", "console=ttyS0 quiet panic=-1", *arguments,
+        ]
+
+    def run_in_guest(self, script, *arguments, files=()):
+        """What the guest prints while it runs the script."""
         result = lodge.run(
-            ["run", "--engine", lodge.ENGINE, "--no-reboot", "-m", "512M", "--kernel", self.modules + "/vmlinuz",
-             "--initrd", self.initramfs, "--initrd", job, "--append", "console=ttyS0 quiet panic=-1", *arguments],
+            ["run", "--engine", lodge.ENGINE, *self.arguments(script, *arguments, files=files)],
             timeout=5 * lodge.PATIENCE,
         )
         output = result.stdout.decode(errors="replace").replace("\r\n", "\n")
@@ -94,6 +108,120 @@ class Virtio(lodge.TestCase):
         again = self.run_in_guest("head -c 32 /dev/hwrng | md5sum\n")
         sums = [line for line in (output + again).splitlines() if line.endswith("  -")]
         self.assertEqual(len(set(sums)), 2)
+
+    def test_free_memory_goes_back(self):
+        """A guest that has used memory and freed it does not keep it from the host."""
+        script = (
+            "mkdir /big && mount -t tmpfs -o size=400M none /big && dd if=/dev/zero of=/big/x bs=1M count=300 2>/dev/null\n"
+            "echo used; read line; rm /big/x; echo freed; read line\n"
+        )
+        with lodge.Machine(self.arguments("(" + script + ") </dev/ttyS0\n")) as machine:
+            machine.expect(b"used", 5 * lodge.PATIENCE)
+            used = self.resident(machine)
+            machine.send(b"\n")
+            machine.expect(b"freed")
+            limit = 20
+            while used - self.resident(machine) < 270 << 10 and limit > 0:
+                machine.read_some(0.5)
+                limit -= 0.5
+            self.assertGreaterEqual(used - self.resident(machine), 270 << 10)
+            machine.send(b"\n")
+            machine.expect(b"job: status 0")
+            self.assertEqual(machine.wait(), 0)
+
+    @staticmethod
+    def resident(machine):
+        """KiB of guest memory that the host holds."""
+        with open(f"/proc/{machine.process.pid}/smaps_rollup", encoding="ascii") as file:
+            return int(next(line for line in file if line.startswith("Rss:")).split()[1])
+
+    def test_console(self):
+        """The terminal on a virtio console: both directions, and its size, which changes."""
+        script = "echo >/dev/hvc0; sleep 1; stty size </dev/hvc0 >/dev/hvc0; read line </dev/hvc0; echo \"got $line\" >/dev/hvc0; " \
+            "read line </dev/hvc0; stty size </dev/hvc0 >/dev/hvc0\n"
+        arguments = self.arguments(script, "--console", "virtio")
+
+        def resize(machine, rows, columns):
+            fcntl.ioctl(machine.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+        class Sized(lodge.Machine):
+            def _take_terminal(self):
+                super()._take_terminal()
+                fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 97, 0, 0))
+
+        with Sized(arguments, terminal=True) as machine:
+            machine.expect(b"31 97")
+            machine.send(b"hello\r")
+            machine.expect(b"got hello")
+            resize(machine, 55, 120)
+            machine.read_some(2)
+            machine.send(b"\r")
+            machine.expect(b"55 120")
+            self.assertEqual(machine.wait(), 0)
+
+    def compile_vsock(self):
+        program = self.folder / "vsock"
+        source = lodge.HERE / "guests" / "vsock.c"
+        subprocess.run(["gcc", "-O2", "-static", "-o", program, source], check=True)
+        return program
+
+    def test_guest_calls_host(self):
+        """A megabyte there and back, over a socket of the host."""
+        folder = tempfile.mkdtemp(dir=self.folder)
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(f"{folder}/v_1234")
+        server.listen(1)
+        received = []
+
+        def answer():
+            connection = server.accept()[0]
+            data = b""
+            while part := connection.recv(65536):
+                data += part
+            received.append(data)
+            connection.sendall(data[::-1])
+            connection.close()
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        content = os.urandom(1 << 20)
+        given = self.folder / "given"
+        given.write_bytes(content)
+        output = self.run_in_guest(
+            "./vsock call 1234 <given | md5sum\n./vsock call 1235 </dev/null 2>&1 || echo refused\n",
+            "--vsock", f"{folder}/v", files=[given, self.compile_vsock()],
+        )
+        thread.join(lodge.PATIENCE)
+        server.close()
+        self.assertEqual(received, [content])
+        self.assertIn(hashlib.md5(content[::-1]).hexdigest(), output)
+        self.assertIn("refused", output)
+        self.assertFalse(os.path.exists(f"{folder}/v"))
+
+    def test_host_calls_guest(self):
+        folder = tempfile.mkdtemp(dir=self.folder)
+        arguments = self.arguments("./vsock answer 77\n", "--vsock", f"{folder}/v,cid=9", files=[self.compile_vsock()])
+        content = b"abc xyz\n" * 30000
+        with lodge.Machine(arguments) as machine:
+            machine.expect(b"listening", 5 * lodge.PATIENCE)
+            with socket.socket(socket.AF_UNIX) as wrong:
+                wrong.connect(f"{folder}/v")
+                wrong.sendall(b"CONNECT 78\n")
+                self.assertEqual(wrong.recv(100), b"")
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(lodge.PATIENCE)
+                connection.connect(f"{folder}/v")
+                connection.sendall(b"CONNECT 77\n")
+                self.assertEqual(connection.recv(6, socket.MSG_WAITALL), b"OK 77\n")
+                sender = threading.Thread(target=lambda: (connection.sendall(content), connection.shutdown(socket.SHUT_WR)))
+                sender.start()
+                data = b""
+                while part := connection.recv(65536):
+                    data += part
+                sender.join()
+            self.assertEqual(data, content.upper())
+            machine.expect(b"job: status 0")
+            self.assertEqual(machine.wait(), 0)
 
     def test_wrong_disks(self):
         """One line each that says what is wrong."""

@@ -95,6 +95,25 @@ static void test_receive(void **state)
     assert_int_equal(drained, 2); /* nothing was refused since */
 }
 
+/* A driver that looks at the size only when it changes is told of the first one too, once it writes. */
+static void test_first_size(void **state)
+{
+    const struct bench_buffer buffer = {DATA, 1, false};
+
+    (void)state;
+    make();
+    virtio_console_resize(&console, 100, 40);
+    bench_start(&bench, F_SIZE, SIZE);
+    bench.messages[0] = 0;
+    bench_kick(&bench, TRANSMIT);
+    assert_int_equal(bench.messages[0], 0);
+    for (unsigned i = 0; i < 3; i++) {
+        (void)bench_add(&bench, TRANSMIT, &buffer, 1);
+        bench_kick(&bench, TRANSMIT);
+        assert_int_equal(bench.messages[0], 1);
+    }
+}
+
 /* A driver that is not ready takes nothing; what was held back is offered when it is. */
 static void test_not_ready(void **state)
 {
@@ -146,8 +165,8 @@ static void test_unplugged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transmit), cmocka_unit_test(test_receive),   cmocka_unit_test(test_not_ready),
-        cmocka_unit_test(test_size),     cmocka_unit_test(test_unplugged),
+        cmocka_unit_test(test_transmit),   cmocka_unit_test(test_receive), cmocka_unit_test(test_not_ready),
+        cmocka_unit_test(test_first_size), cmocka_unit_test(test_size),    cmocka_unit_test(test_unplugged),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

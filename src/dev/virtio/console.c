@@ -35,6 +35,18 @@ static struct virtio_console *console_of(struct virtio *virtio)
     return CONTAINER_OF(virtio, struct virtio_console, virtio);
 }
 
+/*
+ * Linux looks at the size only when it changes, and not before its terminal exists. So it is told of a change when it
+ * has written something.
+ */
+static void console_announce_size(struct virtio_console *console)
+{
+    if (console->announced || console->state.columns == 0)
+        return;
+    console->announced = true;
+    virtio_config_changed(&console->virtio);
+}
+
 static void console_transmit(struct virtio_console *console)
 {
     struct virtio *virtio = &console->virtio;
@@ -45,6 +57,7 @@ static void console_transmit(struct virtio_console *console)
         for (unsigned i = 0; i < chain->readable && console->stream; i++)
             console->stream->write(console->stream, chain->segments[i].bytes, chain->segments[i].size);
         virtio_queue_push(virtio, chain, 0);
+        console_announce_size(console);
     }
     virtio_queue_flush(virtio, QUEUE_TRANSMIT);
 }
@@ -120,6 +133,7 @@ static void console_reset(struct virtio *virtio)
 
     console->state.columns = console->columns;
     console->state.rows = console->rows;
+    console->announced = false;
     console->refused = console->stream != NULL; /* it may hold something back from before */
 }
 

@@ -22,6 +22,7 @@ struct virtio_console {
     struct stream *stream;
     uint16_t columns, rows; /* of the terminal, whatever the state says */
     bool refused;           /* the stream has more than there was room for */
+    bool announced;         /* the driver was told of the size that it started with */
     struct virtio_chain chain;
 };
 
