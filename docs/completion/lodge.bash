@@ -4,13 +4,17 @@
 _lodge_run() {
     local current=$1 previous=$2
     case $previous in
-    --kernel | --initrd)
+    --kernel | --initrd | -d | --disk | --vsock)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         compopt -o filenames
         return
         ;;
     --cpu)
         mapfile -t COMPREPLY < <(compgen -W 'host x86-64-v2 x86-64-v3' -- "$current")
+        return
+        ;;
+    --console)
+        mapfile -t COMPREPLY < <(compgen -W 'serial virtio' -- "$current")
         return
         ;;
     --engine)
@@ -25,7 +29,7 @@ _lodge_run() {
         return
         ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append -m --memory -c --cpus --cpu --engine --name
+    mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append -d --disk --console --vsock -m --memory -c --cpus --cpu --engine --name
         --debug-exit --no-reboot --stats --help' -- "$current")
 }
 

@@ -47,6 +47,7 @@ class Usage(lodge.TestCase):
             ("'vmlinuz' is not an option", "run", "vmlinuz"),
             ("'' is not an option", "run", ""),
             ("unknown option --kern;", "run", "--kern", "x"),
+            ("--console loud is not known", "run", "--console", "loud"),
             ("--kernel needs a value", "run", "--kernel"),
             ("-m needs a value", "run", "--kernel", "x", "-m"),
             ("--no-reboot takes no value", "run", "--no-reboot=yes"),
@@ -75,7 +76,7 @@ class Usage(lodge.TestCase):
             ("--name takes", "run", "--name", ""),
             ("--name takes", "run", "--name", "x" * 64),
             # These belong to versions to come.
-            ("unknown option -d;", "run", "-d", "disk.img"),
+            ("nothing to boot", "run", "-d", "disk.img"),
             ("unknown option -n;", "run", "-n", "user"),
             ("unknown option --firmware;", "run", "--firmware", "x"),
             ("unknown option --gdb;", "run", "--gdb", ":1234"),

@@ -223,17 +223,23 @@ class Virtio(lodge.TestCase):
             machine.expect(b"job: status 0")
             self.assertEqual(machine.wait(), 0)
 
-    def test_wrong_disks(self):
+    def test_wrong_backends(self):
         """One line each that says what is wrong."""
+        taken = self.folder / "taken"
+        taken.touch()
         odd = self.folder / "odd.raw"
         odd.write_bytes(b"x" * 1000)
         kernel = ["run", "--engine", lodge.ENGINE, "--kernel", self.modules + "/vmlinuz"]
-        for spec, said in (
-            (f"{self.folder}/none", "No such file"), (str(odd), "multiple of 512"), (str(self.folder), "disk"),
-            (f"{odd},format=vmdk", "vmdk"), (f"{odd},serial={'x' * 21}", "20"), (f"{odd},what", "'what'"), ("", "file"),
+        for option, spec, said in (
+            ("-d", f"{self.folder}/none", "No such file"), ("-d", str(odd), "multiple of 512"),
+            ("-d", str(self.folder), "disk"), ("-d", f"{odd},format=vmdk", "vmdk"),
+            ("-d", f"{odd},serial={'x' * 21}", "20"), ("-d", f"{odd},what", "'what'"), ("-d", "", "file"),
+            ("--vsock", str(taken), "in use"), ("--vsock", f"{self.folder}/v,cid=2", "cid=2"),
+            ("--vsock", f"{self.folder}/v,cid=", "cid="), ("--vsock", f"{self.folder}/v,x=3", "x=3"),
+            ("--vsock", "x" * 120, "too long"), ("--vsock", f"{self.folder}/none/v", "none/v"),
         ):
             with self.subTest(spec=spec):
-                result = lodge.run([*kernel, "-d", spec])
+                result = lodge.run([*kernel, option, spec])
                 self.assertEqual(result.returncode, lodge.EXIT_FAILED)
                 lines = result.stderr.decode().splitlines()
                 self.assertEqual(len(lines), 1, lines)

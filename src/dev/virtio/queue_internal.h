@@ -1,4 +1,4 @@
-/* What the parts of the transport share: queues, and their two forms. Machine lock held. */
+/* What the parts of the transport share. Machine lock held. */
 #ifndef LODGE_DEV_VIRTIO_QUEUE_INTERNAL_H
 #define LODGE_DEV_VIRTIO_QUEUE_INTERNAL_H
 
@@ -14,6 +14,8 @@ struct virtio_desc {
     uint16_t flags;
     uint16_t link; /* split: the next descriptor; packed: the buffer's identifier */
 };
+
+/* --- ring_split.c, ring_packed.c --- */
 
 /* How a pop ended: a chain was taken, there is none, or the driver broke the rules (and was told). */
 enum ring_pop { RING_POPPED, RING_EMPTY, RING_BROKEN };
@@ -35,6 +37,8 @@ void ring_split_publish(struct virtio *virtio, unsigned queue);
 bool ring_split_wants_interrupt(struct virtio *virtio, unsigned queue);
 bool ring_packed_wants_interrupt(struct virtio *virtio, unsigned queue);
 
+/* --- queue.c --- */
+
 /* Bytes of the three areas. */
 struct ring_areas {
     uint64_t descriptors, driver, device;
@@ -51,6 +55,24 @@ const uint8_t *virtio_indirect(struct virtio *virtio, unsigned queue, const stru
 /* For transport.c: a queue is (to be) enabled, or forgotten. False: its areas are no good (and the driver was told). */
 bool virtio_queue_open(struct virtio *virtio, unsigned queue);
 void virtio_queue_close(struct virtio *virtio, unsigned queue);
+
+/* --- common_config.c --- */
+
+/* Registers, by offset; any width may be read. */
+uint32_t common_config_read(const struct virtio *virtio, unsigned offset, unsigned size);
+void common_config_write(struct virtio *virtio, unsigned offset, unsigned size, uint32_t value);
+
+/* May the driver have the features that it asks for, all of them together? */
+bool common_config_acceptable(const struct virtio *virtio);
+
+/* --- transport.c --- */
+
+/* The driver has reset the device, or a queue, and nothing of it is held. */
+void transport_reset(struct virtio *virtio);
+void transport_forget_queue(struct virtio *virtio, unsigned queue);
+
+/* Takes up what waits in all queues. */
+void transport_run_all(struct virtio *virtio);
 
 /* For queue.c: a chain was given back; a reset that waited may go on. */
 void virtio_chain_returned(struct virtio *virtio, unsigned queue);
