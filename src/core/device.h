@@ -57,7 +57,7 @@ struct device_type {
     void (*quiesce)(struct device *device); /* before its state is read: settle timers; may be NULL */
     /*
      * After quiesce, and the one call without the machine lock: returns when none of its work is under way outside
-     * of the machine; may be NULL.
+     * of the machine; NULL: it has no such work.
      */
     void (*drain)(struct device *device);
     void (*resume)(struct device *device);  /* after its state was replaced: re-arm timers, lines; may be NULL */

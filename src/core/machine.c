@@ -34,29 +34,40 @@ void machine_end(struct machine *machine, enum machine_end end, uint32_t value)
         machine->ended(machine);
 }
 
-void machine_quiesce_devices(struct machine *machine)
-{
-    lock_acquire(&machine->lock);
-    for (struct device *device = machine->devices; device != NULL; device = device->next)
-        if (device->type->quiesce)
-            device->type->quiesce(device);
-    lock_release(&machine->lock);
-    for (struct device *device = machine->devices; device != NULL; device = device->next)
-        if (device->type->drain)
-            device->type->drain(device);
-}
-
-void machine_resume_devices(struct machine *machine)
-{
-    lock_acquire(&machine->lock);
-    for (struct device *device = machine->devices; device != NULL; device = device->next)
-        if (device->type->resume)
-            device->type->resume(device);
-    lock_release(&machine->lock);
-}
-
 void machine_reset_devices(struct machine *machine)
 {
     for (struct device *device = machine->devices; device != NULL; device = device->next)
         device->type->reset(device);
+}
+
+enum status machine_quiesce_devices(struct machine *machine)
+{
+    for (struct device *device = machine->devices; device != NULL; device = device->next) {
+        if (device->type->quiesce)
+            device->type->quiesce(device);
+    }
+    return STATUS_OK;
+}
+
+enum status machine_resume_devices(struct machine *machine)
+{
+    for (struct device *device = machine->devices; device != NULL; device = device->next) {
+        if (device->type->resume)
+            device->type->resume(device);
+    }
+    return STATUS_OK;
+}
+
+void machine_drain_devices(struct machine *machine)
+{
+    lock_acquire(&machine->lock);
+    for (struct device *device = machine->devices; device != NULL; device = device->next) {
+        if (device->type->drain)
+            device->type->quiesce(device);
+    }
+    lock_release(&machine->lock);
+    for (struct device *device = machine->devices; device != NULL; device = device->next) {
+        if (device->type->drain)
+            device->type->drain(device);
+    }
 }

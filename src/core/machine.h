@@ -54,16 +54,20 @@ void machine_add_device(struct machine *machine, struct device *device);
 /* End the machine: all vCPUs get ATTENTION_STOP. The first reason wins. Any thread, any lock. */
 void machine_end(struct machine *machine, enum machine_end end, uint32_t value);
 
-/*
- * Brings devices to rest, so that their state can be read or they can go away: they take up no more of what the guest
- * asks for, and what is under way outside of the machine comes to its end. Takes the machine lock; no vCPU runs.
- */
-void machine_quiesce_devices(struct machine *machine);
-
-/* The contrary, also after states were replaced. Takes the machine lock; no vCPU runs. */
-void machine_resume_devices(struct machine *machine);
-
 /* All devices back to power-on; vCPUs are not touched. Machine lock held, no vCPU runs. */
 void machine_reset_devices(struct machine *machine);
+
+/*
+ * Before the devices' state structs are read, and after they were replaced: in the order in which the devices were
+ * added. Machine lock held, no vCPU runs.
+ */
+enum status machine_quiesce_devices(struct machine *machine) MUST_CHECK;
+enum status machine_resume_devices(struct machine *machine) MUST_CHECK;
+
+/*
+ * Before machine_quiesce_devices(), or before devices go away: those with work outside of the machine take up no more
+ * of it, and when the call returns none is under way. Takes the machine lock; no vCPU runs.
+ */
+void machine_drain_devices(struct machine *machine);
 
 #endif

@@ -56,7 +56,7 @@ struct network {
     /* What the guest takes, and how many pairs it uses, from now on. abilities are among receive_abilities. */
     void (*configure)(struct network *network, unsigned abilities, unsigned pairs);
 
-    /* Takes the frame, or drops it; false: no room, drained() follows. */
+    /* Takes the frame, or drops it; false: no room, drained() follows. Also from within transmit() and drained(). */
     bool (*receive)(void *device, unsigned pair, const struct packet *packet);
     /* transmit() answered false before; it is worth trying again. May call it from within. */
     void (*sendable)(void *device, unsigned pair);

@@ -128,7 +128,7 @@ void assembly_destroy(struct assembly *assembly)
 {
     struct engine *engine = assembly->machine.engine;
 
-    machine_quiesce_devices(&assembly->machine);
+    machine_drain_devices(&assembly->machine);
     if (engine)
         engine->ops->destroy(engine);
     devices_destroy(&assembly->devices);

@@ -47,7 +47,7 @@ enum status devices_create(struct devices *devices, struct backends *backends,
 /* The terminal's size may have changed. Takes the machine's lock. */
 void devices_resize_console(struct devices *devices);
 
-/* They are at rest: machine_quiesce_devices(). Accepts zeroed ones. */
+/* They are at rest: machine_drain_devices(). Accepts zeroed ones. */
 void devices_destroy(struct devices *devices);
 
 #endif

@@ -211,13 +211,13 @@ static void step_save(void)
     size_t size;
 
     fuzz_check(scratch != NULL, "out of memory");
-    machine_quiesce_devices(&bench.fake.machine);
+    bench_rest(&bench);
     fuzz_check(virtio->held == 0, "a device at rest holds buffers");
     fuzz_check(state_encode(type->schema, device_state(&virtio->device), bytes, sizeof(bytes), &size) == STATUS_OK,
                "the state cannot be saved");
     fuzz_check(state_decode(type->schema, scratch, bytes, size) == STATUS_OK, "what was saved cannot be loaded");
     memcpy(device_state(&virtio->device), scratch, type->schema->size);
-    machine_resume_devices(&bench.fake.machine);
+    bench_resume(&bench);
     free(scratch);
 }
 
@@ -228,7 +228,7 @@ static void load_anything(void)
     uint8_t *state = device_state(&virtio->device), *scratch = malloc(schema->size);
 
     fuzz_check(scratch != NULL, "out of memory");
-    machine_quiesce_devices(&bench.fake.machine);
+    bench_rest(&bench);
     memcpy(scratch, state, schema->size);
     for (uint64_t changes = 1 + fuzz_below(8); changes > 0; changes--) {
         const struct state_field *field = &schema->fields[fuzz_below(schema->field_count)];
@@ -239,7 +239,7 @@ static void load_anything(void)
     if (schema->valid(scratch))
         memcpy(state, scratch, schema->size);
     free(scratch);
-    machine_resume_devices(&bench.fake.machine);
+    bench_resume(&bench);
     lock_acquire(&bench.fake.machine.lock);
     for (unsigned i = 0; i < virtio->queue_count; i++)
         virtio_queue_run(virtio, i);
@@ -295,7 +295,7 @@ static void run_one(uint64_t seed)
         step();
     if (fuzz_one_in(2))
         load_anything();
-    machine_quiesce_devices(&bench.fake.machine);
+    bench_rest(&bench);
     fuzz_check(virtio->held == 0, "buffers are held although nothing is under way");
 }
 

@@ -157,8 +157,8 @@ static bool network_transmit(struct network *self, unsigned pair, const struct p
 {
     size_t size = 0;
 
-    (void)self;
-    (void)pair;
+    if (fuzz_one_in(4))
+        (void)self->receive(self->device, pair, packet); /* a wire whose ends meet */
     for (unsigned i = 0; i < packet->segment_count; i++) {
         touch(packet->segments[i].bytes, packet->segments[i].size, false);
         size += packet->segments[i].size;

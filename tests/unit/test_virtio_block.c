@@ -364,12 +364,12 @@ static void test_rest(void **state)
     machine_add_device(&bench.fake.machine, &device->virtio.device);
     (void)request(0, T_IN, 1, BLOCK_SECTOR, true);
     bench_kick(&bench, 0);
-    machine_quiesce_devices(&bench.fake.machine);
+    bench_rest(&bench);
     assert_int_equal(device->virtio.held, 0);
     (void)request(0, T_IN, 2, BLOCK_SECTOR, true);
     bench_kick(&bench, 0);
     assert_int_equal(disk.count, 0);
-    machine_resume_devices(&bench.fake.machine);
+    bench_resume(&bench);
     assert_int_equal(disk.count, 1);
     disk_drain(&disk.block);
     assert_true(bench_used(&bench, 0, &id, &length));

@@ -15,7 +15,7 @@ static const uint8_t mac[PACKET_MAC] = {0x52, 0x54, 0, 1, 2, 3};
 
 static struct {
     struct network network;
-    bool full;
+    bool full, echoes;
     unsigned sent, drained, abilities, pairs, last_pair;
     struct packet last; /* its segments are gone */
     uint8_t bytes[PACKET_MOST];
@@ -28,7 +28,6 @@ static bool take(struct network *network, unsigned pair, const struct packet *pa
 {
     size_t size = 0;
 
-    (void)network;
     if (net.full)
         return false;
     for (unsigned i = 0; i < packet->segment_count; i++) {
@@ -37,6 +36,8 @@ static bool take(struct network *network, unsigned pair, const struct packet *pa
         size += packet->segments[i].size;
     }
     assert_int_equal(size, packet->size);
+    if (net.echoes)
+        assert_true(network->receive(network->device, pair, packet));
     net.last = *packet;
     net.last_pair = pair;
     net.sent++;
@@ -303,6 +304,26 @@ static void test_merged(void **state)
     assert_false(bench_used(&bench, RX, &id, &length));
 }
 
+/* A network that answers while it is spoken to, into several buffers. */
+static void test_echo(void **state)
+{
+    (void)state;
+    for (unsigned packed = 0; packed < 2; packed++) {
+        make(0, 1, VIRTIO_NET_F_MRG_RXBUF | (packed ? VIRTIO_F_RING_PACKED : 0));
+        net.echoes = true;
+        for (unsigned i = 0; i < 4; i++) {
+            const struct bench_buffer buffer = {DATA + 0x10000 + 0x1000 * i, 100, true};
+
+            (void)bench_add(&bench, RX, &buffer, 1);
+        }
+        assert_int_equal(send(0, NULL, 300), 1);
+        assert_int_equal(used(TX), 0);
+        assert_int_equal(used(RX) + used(RX) + used(RX) + used(RX), HEADER + 300);
+        assert_memory_equal((char *)bench_at(&bench, DATA + 0x10000) + HEADER, (char *)bench_at(&bench, DATA) + HEADER,
+                            100 - HEADER);
+    }
+}
+
 static void test_link(void **state)
 {
     const struct bench_buffer buffer = {DATA, 2000, true};
@@ -413,6 +434,7 @@ int main(void)
         cmocka_unit_test(test_control),
         cmocka_unit_test(test_pairs),
         cmocka_unit_test(test_configured),
+        cmocka_unit_test(test_echo),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

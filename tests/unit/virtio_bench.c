@@ -291,3 +291,28 @@ bool bench_used(struct bench *bench, unsigned queue, uint16_t *id, uint32_t *len
 {
     return bench->packed ? used_packed(bench, queue, id, length) : used_split(bench, queue, id, length);
 }
+
+void bench_rest(struct bench *bench)
+{
+    struct machine *machine = &bench->fake.machine;
+    enum status status;
+
+    machine_drain_devices(machine);
+    lock_acquire(&machine->lock);
+    status = machine_quiesce_devices(machine);
+    lock_release(&machine->lock);
+    assert(status == STATUS_OK);
+    (void)status;
+}
+
+void bench_resume(struct bench *bench)
+{
+    struct machine *machine = &bench->fake.machine;
+    enum status status;
+
+    lock_acquire(&machine->lock);
+    status = machine_resume_devices(machine);
+    lock_release(&machine->lock);
+    assert(status == STATUS_OK);
+    (void)status;
+}

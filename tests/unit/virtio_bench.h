@@ -81,6 +81,10 @@ void bench_kick(struct bench *bench, unsigned queue);
 /* Takes the next used buffer; false: there is none. */
 bool bench_used(struct bench *bench, unsigned queue, uint16_t *id, uint32_t *length);
 
+/* The machine's devices to rest, with nothing under way outside; and on again. */
+void bench_rest(struct bench *bench);
+void bench_resume(struct bench *bench);
+
 /* Guest memory. */
 void *bench_at(struct bench *bench, uint64_t address);
 uint64_t bench_area(unsigned queue, unsigned area); /* 0 descriptors, 1 driver, 2 device, 3 indirect tables */

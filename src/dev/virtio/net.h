@@ -45,12 +45,13 @@ struct virtio_net {
     struct virtio virtio;
     struct virtio_net_state state;
     struct network *network;
-    uint8_t mac[PACKET_MAC]; /* after a reset */
-    bool link_up;            /* the owner's word: stays over resets */
-    uint16_t pairs;          /* the most that can be in use */
-    uint32_t waiting;        /* bit n: pair n has a frame that the network had no room for */
-    uint32_t refused;        /* bit n: the network has a frame that pair n had no room for */
-    struct virtio_chain first, chain;
+    uint8_t mac[PACKET_MAC];         /* after a reset */
+    bool link_up;                    /* the owner's word: stays over resets */
+    uint16_t pairs;                  /* the most that can be in use */
+    uint32_t waiting;                /* bit n: pair n has a frame that the network had no room for */
+    uint32_t refused;                /* bit n: the network has a frame that pair n had no room for */
+    struct virtio_chain chain;       /* from the guest */
+    struct virtio_chain first, more; /* of a received frame: it may come while one is sent */
     struct packet_segment segments[VIRTIO_SEGMENTS];
     struct virtio_ticket tickets[VIRTIO_QUEUE_SIZE]; /* of the buffers that a received frame is put into */
     uint32_t lengths[VIRTIO_QUEUE_SIZE];

@@ -185,7 +185,7 @@ static int net_scatter(struct virtio_net *net, unsigned queue, const struct pack
 
     packet_to_header(net, packet, header);
     while (left > 0) {
-        struct virtio_chain *chain = count == 0 ? &net->first : &net->chain;
+        struct virtio_chain *chain = count == 0 ? &net->first : &net->more;
         size_t written = 0;
 
         if (count == VIRTIO_QUEUE_SIZE || !virtio_queue_pop(&net->virtio, queue, chain)) {
