@@ -3,7 +3,7 @@
 #include "base/memory.h"
 #include "core/memory.h"
 
-/* Copies between bytes and segments, skipping the first `offset` of the latter. */
+/* Copies between bytes and segments, skipping the first `offset` of the latter. Both may be guest memory, and meet. */
 static size_t segments_copy(const struct virtio_segment *segments, unsigned count, size_t offset, uint8_t *bytes,
                             size_t size, bool write)
 {
@@ -20,9 +20,9 @@ static size_t segments_copy(const struct virtio_segment *segments, unsigned coun
         here = segment->size - offset;
         here = here < size - copied ? here : size - copied;
         if (write)
-            memcpy(segment->bytes + offset, bytes + copied, here);
+            memmove(segment->bytes + offset, bytes + copied, here);
         else
-            memcpy(bytes + copied, segment->bytes + offset, here);
+            memmove(bytes + copied, segment->bytes + offset, here);
         copied += here;
         offset = 0;
     }
