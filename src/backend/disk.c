@@ -1,0 +1,478 @@
+#include "backend/disk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/aio_internal.h"
+#include "backend/temporary.h"
+#include "base/bits.h"
+
+enum { DISK_EXTENTS = 16 /* that one request may take in the fast way */ };
+
+struct disk {
+    struct block block;
+    struct image *image;
+    struct aio_engine *engine;
+    bool unsafe;
+
+    pthread_mutex_t lock;
+    pthread_cond_t work;    /* for the disk's thread: the queue has something, or it is to stop */
+    pthread_cond_t settled; /* requests or operations are over */
+    struct block_request *first, **last;
+    unsigned under_way; /* requests, from submit() to done() */
+    unsigned phase;     /* of those that begin now */
+    unsigned fast[2];   /* requests in the fast way, by phase */
+    bool stopping;
+    bool thread_runs;
+    pthread_t thread;
+};
+
+/* One request in the fast way: an operation for each extent. */
+struct fast {
+    struct disk *disk;
+    struct block_request *request;
+    unsigned phase;
+    unsigned left; /* operations; atomic */
+    int error;     /* the first; atomic */
+    struct part {
+        struct aio_operation operation;
+        struct fast *fast;
+    } parts[];
+};
+
+/* --- accounting --- */
+
+static unsigned disk_enter(struct disk *disk)
+{
+    pthread_mutex_lock(&disk->lock);
+    unsigned phase = disk->phase;
+    disk->fast[phase]++;
+    pthread_mutex_unlock(&disk->lock);
+    return phase;
+}
+
+static void disk_leave(struct disk *disk, unsigned phase)
+{
+    pthread_mutex_lock(&disk->lock);
+    if (--disk->fast[phase] == 0)
+        pthread_cond_broadcast(&disk->settled);
+    pthread_mutex_unlock(&disk->lock);
+}
+
+/*
+ * What map() has told before this call is no longer used after it. The owner's: those that begin
+ * meanwhile count in the other phase.
+ */
+static void disk_barrier(void *context)
+{
+    struct disk *disk = context;
+
+    pthread_mutex_lock(&disk->lock);
+    unsigned old = disk->phase;
+    disk->phase = !old;
+    while (disk->fast[old] > 0)
+        pthread_cond_wait(&disk->settled, &disk->lock);
+    pthread_mutex_unlock(&disk->lock);
+}
+
+static void disk_complete(struct disk *disk, struct block_request *request, enum block_result result)
+{
+    request->done(request, result);
+    pthread_mutex_lock(&disk->lock);
+    if (--disk->under_way == 0)
+        pthread_cond_broadcast(&disk->settled);
+    pthread_mutex_unlock(&disk->lock);
+}
+
+static void disk_enqueue(struct disk *disk, struct block_request *request)
+{
+    request->next = NULL;
+    pthread_mutex_lock(&disk->lock);
+    *disk->last = request;
+    disk->last = &request->next;
+    pthread_mutex_unlock(&disk->lock);
+    pthread_cond_signal(&disk->work);
+}
+
+/* --- the fast way --- */
+
+static void fast_end(struct fast *fast)
+{
+    struct disk *disk = fast->disk;
+    struct block_request *request = fast->request;
+    static const char *const names[] = {"a read", "a write", "a flush"};
+    enum block_result result =
+        fast->error ? file_failed(&disk->image->file, names[request->operation], fast->error) : BLOCK_DONE;
+
+    disk_leave(disk, fast->phase);
+    free(fast);
+    disk_complete(disk, request, result);
+}
+
+/* A thread of the engine. */
+static void fast_part_done(struct aio_operation *operation, int error)
+{
+    struct fast *fast = CONTAINER_OF(operation, struct part, operation)->fast;
+    int none = 0;
+
+    if (error)
+        (void)__atomic_compare_exchange_n(&fast->error, &none, error, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    if (__atomic_sub_fetch(&fast->left, 1, __ATOMIC_ACQ_REL) == 0)
+        fast_end(fast);
+}
+
+/* O_DIRECT takes only what is aligned, in the file and in memory. */
+static int fast_descriptor(const struct file *file, const struct aio_operation *operation)
+{
+    uint64_t all = operation->offset | operation->size;
+
+    if (file->direct_fd < 0)
+        return file->fd;
+    for (unsigned i = 0; i < operation->vector_count; i++)
+        all |= (uintptr_t)operation->vectors[i].iov_base | operation->vectors[i].iov_len;
+    return all & (file->direct_alignment - 1) ? file->fd : file->direct_fd;
+}
+
+struct plan {
+    struct extent extents[DISK_EXTENTS];
+    unsigned count, data_count;
+};
+
+/* Where all of the request's bytes are. False: not known, or in too many places. */
+static bool plan_make(struct disk *disk, const struct block_request *request, struct plan *plan)
+{
+    uint64_t offset = request->offset, left = request->length;
+
+    plan->count = plan->data_count = 0;
+    while (left > 0) {
+        struct extent *extent = &plan->extents[plan->count];
+
+        if (plan->count == DISK_EXTENTS)
+            return false;
+        disk->image->type->map(disk->image, offset, left, request->operation == BLOCK_WRITE, extent);
+        if (extent->kind == EXTENT_UNKNOWN)
+            return false;
+        plan->data_count += extent->kind == EXTENT_DATA;
+        plan->count++;
+        offset += extent->length;
+        left -= extent->length;
+    }
+    return plan->data_count > 0;
+}
+
+/* A file that somebody cuts would be made longer again by a write, with a hole where data was. */
+static bool plan_is_cut(const struct plan *plan)
+{
+    for (unsigned i = 0; i < plan->count; i++)
+        if (plan->extents[i].kind == EXTENT_DATA &&
+            file_was_cut(plan->extents[i].file, plan->extents[i].offset + plan->extents[i].length))
+            return true;
+    return false;
+}
+
+static struct fast *fast_create(struct disk *disk, struct block_request *request, unsigned parts, size_t vectors)
+{
+    size_t size = sizeof(struct fast) + parts * sizeof(struct part) + vectors * sizeof(struct iovec);
+    struct fast *fast = malloc(size);
+
+    if (fast)
+        *fast = (struct fast){.disk = disk, .request = request, .left = parts};
+    return fast;
+}
+
+/* Fills the operations; zeroes what reads as zeroes. */
+static void fast_prepare(struct fast *fast, const struct plan *plan)
+{
+    struct buffer buffer = buffer_of_request(fast->request);
+    struct iovec *vectors = (struct iovec *)(void *)&fast->parts[plan->data_count];
+    struct part *part = fast->parts;
+
+    for (unsigned i = 0; i < plan->count; i++) {
+        const struct extent *extent = &plan->extents[i];
+        size_t size = (size_t)extent->length;
+
+        if (extent->kind == EXTENT_ZERO) {
+            buffer_zero(buffer, size);
+        } else {
+            *part = (struct part){.fast = fast};
+            part->operation = (struct aio_operation){
+                .kind = fast->request->operation == BLOCK_WRITE ? AIO_WRITE : AIO_READ,
+                .vectors = vectors,
+                .offset = extent->offset,
+                .size = size,
+                .done = fast_part_done,
+            };
+            (void)buffer_vectors(buffer, size, vectors, AIO_VECTORS, &part->operation.vector_count);
+            part->operation.fd = fast_descriptor(extent->file, &part->operation);
+            vectors += part->operation.vector_count;
+            part++;
+        }
+        buffer = buffer_advance(buffer, size);
+    }
+}
+
+/* Any thread. False: the request is for the disk's thread. */
+static bool fast_transfer(struct disk *disk, struct block_request *request)
+{
+    struct plan plan;
+    struct fast *fast = NULL;
+    unsigned phase = disk_enter(disk);
+
+    if (request->segment_count <= AIO_VECTORS && plan_make(disk, request, &plan) &&
+        !(request->operation == BLOCK_WRITE && plan_is_cut(&plan)))
+        fast = fast_create(disk, request, plan.data_count, request->segment_count + plan.data_count);
+    if (!fast) {
+        disk_leave(disk, phase);
+        return false;
+    }
+    fast->phase = phase;
+    fast_prepare(fast, &plan);
+    /* The last one that is submitted may end before the next line; fast is gone then. */
+    for (unsigned i = 0, count = plan.data_count; i < count; i++)
+        aio_submit(disk->engine, &fast->parts[i].operation);
+    return true;
+}
+
+static bool fast_flush(struct disk *disk, struct block_request *request)
+{
+    struct fast *fast;
+
+    if (disk->image->type->needs_flush(disk->image) || disk->image->file.is_scratch || disk->unsafe)
+        return false;
+    fast = fast_create(disk, request, 1, 0);
+    if (!fast)
+        return false;
+    fast->phase = disk_enter(disk);
+    fast->parts[0] = (struct part){.fast = fast};
+    fast->parts[0].operation =
+        (struct aio_operation){.kind = AIO_SYNC, .fd = disk->image->file.fd, .done = fast_part_done};
+    aio_submit(disk->engine, &fast->parts[0].operation);
+    return true;
+}
+
+/* --- the disk's thread --- */
+
+static enum block_result slow_transfer(struct disk *disk, struct block_request *request)
+{
+    const struct image_type *type = disk->image->type;
+    struct buffer buffer = buffer_of_request(request);
+
+    if (request->length == 0)
+        return BLOCK_DONE;
+    if (request->operation == BLOCK_READ)
+        return type->read(disk->image, request->offset, request->length, buffer);
+    return type->write(disk->image, request->offset, request->length, buffer);
+}
+
+static enum block_result slow_perform(struct disk *disk, struct block_request *request)
+{
+    const struct image_type *type = disk->image->type;
+
+    if (request->operation != BLOCK_READ && request->operation != BLOCK_FLUSH && disk->block.limits.read_only)
+        return BLOCK_ERROR;
+    switch (request->operation) {
+    case BLOCK_READ:
+    case BLOCK_WRITE:
+        return slow_transfer(disk, request);
+    case BLOCK_FLUSH:
+        return disk->unsafe || disk->block.limits.read_only ? BLOCK_DONE : type->flush(disk->image);
+    case BLOCK_DISCARD:
+        return type->discard(disk->image, request->offset, request->length);
+    case BLOCK_WRITE_ZEROES:
+        return type->write_zeroes(disk->image, request->offset, request->length, request->unmap);
+    }
+    return BLOCK_UNSUPPORTED;
+}
+
+/* Often it lacks only the tables: with these in memory, the engine can do it while we go on. */
+static bool slow_becomes_fast(struct disk *disk, struct block_request *request)
+{
+    bool is_write = request->operation == BLOCK_WRITE;
+
+    if ((request->operation != BLOCK_READ && !is_write) || (is_write && disk->block.limits.read_only))
+        return false;
+    if (disk->image->type->load(disk->image, request->offset, request->length) != BLOCK_DONE)
+        return false;
+    return fast_transfer(disk, request);
+}
+
+static struct block_request *disk_next(struct disk *disk)
+{
+    struct block_request *request;
+
+    pthread_mutex_lock(&disk->lock);
+    while (!disk->first && !disk->stopping)
+        pthread_cond_wait(&disk->work, &disk->lock);
+    request = disk->first;
+    if (request) {
+        disk->first = request->next;
+        if (!disk->first)
+            disk->last = &disk->first;
+    }
+    pthread_mutex_unlock(&disk->lock);
+    return request;
+}
+
+/*
+ * One flush serves all that were submitted before it began: those at the head of the queue. The answer is
+ * the same for all.
+ */
+static void disk_flush_all(struct disk *disk, struct block_request *request)
+{
+    struct block_request *others = NULL, **end = &others;
+
+    pthread_mutex_lock(&disk->lock);
+    while (disk->first && disk->first->operation == BLOCK_FLUSH) {
+        *end = disk->first;
+        end = &disk->first->next;
+        disk->first = disk->first->next;
+        if (!disk->first)
+            disk->last = &disk->first;
+    }
+    *end = NULL;
+    pthread_mutex_unlock(&disk->lock);
+
+    enum block_result result = slow_perform(disk, request);
+    disk_complete(disk, request, result);
+    while (others) {
+        struct block_request *next = others->next;
+
+        disk_complete(disk, others, result);
+        others = next;
+    }
+}
+
+static void *disk_thread(void *argument)
+{
+    struct disk *disk = argument;
+    struct block_request *request;
+
+    while ((request = disk_next(disk))) {
+        if (request->operation == BLOCK_FLUSH)
+            disk_flush_all(disk, request);
+        else if (!slow_becomes_fast(disk, request))
+            disk_complete(disk, request, slow_perform(disk, request));
+    }
+    return NULL;
+}
+
+/* --- struct block --- */
+
+static void disk_submit(struct block *block, struct block_request *request)
+{
+    struct disk *disk = CONTAINER_OF(block, struct disk, block);
+    bool started = false;
+
+    pthread_mutex_lock(&disk->lock);
+    disk->under_way++;
+    pthread_mutex_unlock(&disk->lock);
+    if (request->operation == BLOCK_READ || (request->operation == BLOCK_WRITE && !block->limits.read_only))
+        started = fast_transfer(disk, request);
+    else if (request->operation == BLOCK_FLUSH && !block->limits.read_only)
+        started = fast_flush(disk, request);
+    if (!started)
+        disk_enqueue(disk, request);
+}
+
+static void disk_drain(struct block *block)
+{
+    struct disk *disk = CONTAINER_OF(block, struct disk, block);
+
+    pthread_mutex_lock(&disk->lock);
+    while (disk->under_way > 0)
+        pthread_cond_wait(&disk->settled, &disk->lock);
+    pthread_mutex_unlock(&disk->lock);
+}
+
+static void disk_describe(struct disk *disk)
+{
+    const struct image *image = disk->image;
+
+    disk->block = (struct block){
+        .limits =
+            {
+                .size = align_down(image->size, BLOCK_SECTOR),
+                .physical_block = 4096,
+                .discard_granularity = image->read_only ? 0 : image->cluster_size,
+                .read_only = image->read_only,
+                .write_zeroes = !image->read_only,
+            },
+        .submit = disk_submit,
+        .drain = disk_drain,
+    };
+}
+
+static enum status disk_open_image(const struct disk_options *options, struct image **image)
+{
+    struct image_options image_options = {
+        .format = options->format,
+        .read_only = options->read_only || options->discard_changes,
+        .direct = options->cache == DISK_CACHE_DIRECT,
+        .backing = options->backing,
+    };
+    enum status status = image_open(options->path, &image_options, image);
+
+    if (status == STATUS_OK && options->discard_changes && !options->read_only)
+        status = temporary_overlay(image);
+    return status;
+}
+
+static void disk_free(struct disk *disk)
+{
+    pthread_cond_destroy(&disk->work);
+    pthread_cond_destroy(&disk->settled);
+    pthread_mutex_destroy(&disk->lock);
+    free(disk);
+}
+
+enum status disk_open(const struct disk_options *options, struct block **block)
+{
+    struct disk *disk = calloc(1, sizeof(*disk));
+
+    *block = NULL;
+    if (!disk) {
+        log_error("no memory for the disk %s", options->path);
+        return STATUS_NO_MEMORY;
+    }
+    enum status status = disk_open_image(options, &disk->image);
+    if (status != STATUS_OK) {
+        free(disk);
+        return status;
+    }
+    disk->engine = options->engine;
+    disk->unsafe = options->cache == DISK_CACHE_UNSAFE;
+    disk->last = &disk->first;
+    pthread_mutex_init(&disk->lock, NULL);
+    pthread_cond_init(&disk->work, NULL);
+    pthread_cond_init(&disk->settled, NULL);
+    disk->image->barrier = disk_barrier;
+    disk->image->barrier_context = disk;
+    disk_describe(disk);
+    int error = aio_thread_start(&disk->thread, disk_thread, disk);
+    if (error) {
+        log_error("cannot start a thread for the disk %s: %s", options->path, strerror(error));
+        (void)image_close(disk->image);
+        disk_free(disk);
+        return STATUS_NO_MEMORY;
+    }
+    *block = &disk->block;
+    return STATUS_OK;
+}
+
+bool disk_close(struct block *block)
+{
+    struct disk *disk;
+
+    if (!block)
+        return true;
+    disk = CONTAINER_OF(block, struct disk, block);
+    disk_drain(block);
+    pthread_mutex_lock(&disk->lock);
+    disk->stopping = true;
+    pthread_mutex_unlock(&disk->lock);
+    pthread_cond_signal(&disk->work);
+    pthread_join(disk->thread, NULL);
+    bool saved = image_close(disk->image) == BLOCK_DONE;
+    disk_free(disk);
+    return saved;
+}
