@@ -35,7 +35,7 @@ static enum status image_open_qcow2(struct file *file, const struct image_option
 
     if (status != STATUS_OK)
         return status;
-    if (reference.path)
+    if (reference.path && !options->without_backing)
         status = image_open_backing(*image, &reference, options, depth);
     if (status == STATUS_OK)
         status = qcow2_start(*image);

@@ -86,6 +86,7 @@ struct image_options {
     bool direct;       /* past the page cache where alignment allows */
     bool unlocked;     /* the user vouches that nobody else uses it */
     bool keep_damaged; /* for check: damaged images are opened as far as possible, nothing is repaired */
+    bool without_backing; /* for tools that look at one file only: what it does not hold reads as zeroes */
     enum backing_rule backing;
 };
 

@@ -1,0 +1,214 @@
+/* qcow2: images that QEMU makes are read byte for byte; sizes, space, rules, locks, refusals. */
+#define _GNU_SOURCE
+#include "qcow2_fixture.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "fake_port.h"
+
+static void test_read_foreign(void **state)
+{
+    static const char *const options[] = {
+        "-o compat=0.10",
+        "-o compat=1.1",
+        "-o compat=1.1,lazy_refcounts=on",
+        "-o compat=0.10,cluster_size=512",
+        "-o compat=1.1,cluster_size=512",
+        "-o cluster_size=1k",
+        "-o cluster_size=4k",
+        "-o cluster_size=2M",
+        "-o refcount_bits=1",
+        "-o refcount_bits=2",
+        "-o refcount_bits=8",
+        "-o refcount_bits=32",
+        "-o refcount_bits=64",
+        "-o preallocation=metadata",
+        "-o preallocation=falloc",
+        "-o preallocation=full",
+        "-c",
+        "-c -o compat=0.10",
+        "-c -o cluster_size=512",
+        "-c -o cluster_size=2M",
+        "-c -o compression_type=zstd",
+        "-c -o compression_type=zstd,cluster_size=4k",
+    };
+
+    (void)state;
+    pattern();
+    for (size_t i = 0; i < ARRAY_LENGTH(options); i++) {
+        assert_int_equal(disk_shell("qemu-img convert -f raw -O qcow2 %s pattern foreign", options[i]), 0);
+        struct image *image = open_image("foreign", true);
+        assert_int_equal(image->size, SIZE);
+        compare_here(image);
+        assert_int_equal(image_close(image), BLOCK_DONE);
+    }
+}
+
+static void test_resize(void **state)
+{
+    static const unsigned cluster_bits[] = {9, 16};
+    struct image *image;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LENGTH(cluster_bits); i++) {
+        memset(model, 0, SIZE);
+        create_image("sized", (struct qcow2_layout){.size = 1 << 20, .version = 3, .cluster_bits = cluster_bits[i]});
+        image = open_image("sized", false);
+        disk_fill(model, 1 << 20, 1);
+        assert_int_equal(image_write(image, 0, model, 1 << 20), BLOCK_DONE);
+        assert_int_equal(qcow2_resize(image, SIZE), STATUS_OK);
+        disk_fill(model + SIZE - 5000, 5000, 2);
+        assert_int_equal(image_write(image, SIZE - 5000, model + SIZE - 5000, 5000), BLOCK_DONE);
+        assert_int_equal(image_close(image), BLOCK_DONE);
+        compare("sized");
+        image = open_image("sized", false);
+        assert_int_equal(qcow2_resize(image, 700 * 1024 + 512), STATUS_OK);
+        assert_int_equal(qcow2_resize(image, SIZE), STATUS_OK);
+        assert_int_equal(image_close(image), BLOCK_DONE);
+        memset(model + 700 * 1024 + 512, 0, SIZE - 700 * 1024 - 512);
+        compare("sized");
+    }
+}
+
+/* Clusters that are discarded are used again, and their space is given back. */
+static void test_discard_frees(void **state)
+{
+    struct image *image;
+    struct stat before, after;
+
+    (void)state;
+    create_image("freed", (struct qcow2_layout){.size = SIZE, .version = 3, .cluster_bits = 16});
+    image = open_image("freed", false);
+    disk_fill(model, SIZE, 9);
+    assert_int_equal(image_write(image, 0, model, SIZE), BLOCK_DONE);
+    assert_int_equal(image->type->flush(image), BLOCK_DONE);
+    assert_int_equal(stat(disk_path("freed"), &before), 0);
+    assert_int_equal(image->type->discard(image, 0, SIZE / 2), BLOCK_DONE);
+    assert_int_equal(image->type->flush(image), BLOCK_DONE);
+    assert_int_equal(stat(disk_path("freed"), &after), 0);
+    assert_true(after.st_blocks * 512 <= before.st_blocks * 512 - SIZE / 2 + 65536);
+    assert_int_equal(image_write(image, 0, model, SIZE / 2), BLOCK_DONE);
+    assert_int_equal(image_close(image), BLOCK_DONE);
+    assert_int_equal(stat(disk_path("freed"), &after), 0);
+    assert_true(after.st_size <= before.st_size);
+    compare("freed");
+}
+
+/* --- the rule for backing files --- */
+
+static enum status open_over(enum backing_rule rule)
+{
+    struct image_options options = {.format = IMAGE_QCOW2, .read_only = true, .backing = rule};
+    struct image *image;
+    enum status status = image_open(disk_path("over"), &options, &image);
+
+    if (status == STATUS_OK)
+        assert_int_equal(image_close(image), BLOCK_DONE);
+    return status;
+}
+
+static void make_over(const char *backing)
+{
+    assert_int_equal(disk_shell("rm -f over; qemu-img create -u -f qcow2 -b %s -F raw over 6M", backing), 0);
+}
+
+static void test_backing_rule(void **state)
+{
+    (void)state;
+    pattern();
+    assert_int_equal(disk_shell("mkdir -p sub && cp pattern sub/inside && ln -sf ../pattern sub/link && "
+                                "ln -sf /etc/passwd sub/out && mkfifo sub/pipe"),
+                     0);
+    make_over("sub/inside");
+    assert_int_equal(open_over(BACKING_BESIDE), STATUS_OK);
+    assert_int_equal(open_over(BACKING_DENY), STATUS_DENIED);
+    make_over("sub/link"); /* stays in the image's folder */
+    assert_int_equal(open_over(BACKING_BESIDE), STATUS_OK);
+    make_over("$PWD/sub/inside");
+    assert_int_equal(open_over(BACKING_BESIDE), STATUS_OK);
+    make_over("sub/out");
+    assert_int_equal(open_over(BACKING_BESIDE), STATUS_DENIED);
+    assert_int_equal(open_over(BACKING_ALLOW), STATUS_OK);
+    make_over("/etc/passwd");
+    assert_int_equal(open_over(BACKING_BESIDE), STATUS_DENIED);
+    assert_non_null(strstr(fake_log_line, "backing=allow"));
+    assert_int_equal(open_over(BACKING_ALLOW), STATUS_OK);
+    make_over("../../etc/passwd");
+    assert_int_equal(open_over(BACKING_BESIDE), STATUS_DENIED);
+    make_over("sub/pipe");
+    assert_int_equal(open_over(BACKING_BESIDE), STATUS_INVALID);
+    make_over("missing");
+    assert_int_equal(open_over(BACKING_BESIDE), STATUS_NOT_FOUND);
+    make_over("'json:{}'");
+    assert_int_equal(open_over(BACKING_ALLOW), STATUS_UNSUPPORTED);
+    assert_int_equal(disk_shell("qemu-img create -u -f qcow2 -b ./over -F qcow2 over 6M"), 0);
+    assert_int_equal(open_over(BACKING_BESIDE), STATUS_INVALID);
+    assert_int_equal(disk_shell("qemu-img create -u -f qcow2 -b over -F qcow2 loop 6M && "
+                                "qemu-img create -u -f qcow2 -b loop -F qcow2 over 6M"),
+                     0);
+    assert_int_equal(open_over(BACKING_BESIDE), STATUS_INVALID);
+}
+
+/* QEMU and we keep each other out, and share what both only read. */
+static void test_locks_with_qemu(void **state)
+{
+    struct image *image;
+
+    (void)state;
+    create_image("locked", (struct qcow2_layout){.size = SIZE, .version = 3, .cluster_bits = 16});
+    image = open_image("locked", false);
+    assert_int_equal(disk_shell("qemu-io -c 'write 0 4k' locked 2>&1 | grep -q 'lock'"), 0);
+    assert_int_not_equal(disk_shell("qemu-img info locked"), 0);
+    assert_int_equal(image_close(image), BLOCK_DONE);
+    image = open_image("locked", true);
+    assert_int_equal(disk_shell("qemu-img info locked"), 0);
+    assert_int_not_equal(disk_shell("qemu-io -c 'write 0 4k' locked"), 0);
+    assert_int_equal(image_close(image), BLOCK_DONE);
+    assert_int_equal(disk_shell("qemu-io -c 'write 0 4k' locked"), 0);
+
+    /* The other way round: QEMU's has it until it is told to go. */
+    struct image_options options = {.format = IMAGE_QCOW2};
+    assert_int_equal(
+        disk_shell("rm -f go; mkfifo go; (qemu-io locked < go > opened 2>&1 &) ; exec 3> go; "
+                   "echo 'write 0 4k' >&3; for i in 1 2 3 4 5 6 7 8 9 10; do grep -q wrote opened && break; "
+                   "sleep 0.2; done; (sleep 2; echo quit >&3) & true"),
+        0);
+    assert_int_equal(image_open(disk_path("locked"), &options, &image), STATUS_BUSY);
+    options.read_only = true;
+    assert_int_equal(image_open(disk_path("locked"), &options, &image), STATUS_BUSY);
+}
+
+static void test_refusals(void **state)
+{
+    static const char *const options[] = {
+        "-o extended_l2=on",
+        "-o data_file=data.raw",
+        "--object secret,id=s,data=abc -o encrypt.format=luks,encrypt.key-secret=s",
+    };
+    struct image_options image_options = {.format = IMAGE_AUTO};
+    struct image *image;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LENGTH(options); i++) {
+        assert_int_equal(disk_shell("rm -f refused; qemu-img create -f qcow2 %s refused 6M", options[i]), 0);
+        assert_int_equal(image_open(disk_path("refused"), &image_options, &image), STATUS_UNSUPPORTED);
+        assert_non_null(strstr(fake_log_line, "qemu-img convert"));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_read_foreign),    cmocka_unit_test(test_resize),
+        cmocka_unit_test(test_discard_frees),   cmocka_unit_test(test_backing_rule),
+        cmocka_unit_test(test_locks_with_qemu), cmocka_unit_test(test_refusals),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
