@@ -78,6 +78,11 @@ enum status image_open(const char *path, const struct image_options *options, st
     return image_open_file(&file, options, 0, image);
 }
 
+enum status image_open_adopted(struct file *file, const struct image_options *options, struct image **image)
+{
+    return image_open_file(file, options, 0, image);
+}
+
 /* The chain is a list, and may be long: not by recursion. */
 enum block_result image_close(struct image *image)
 {

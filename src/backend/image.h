@@ -83,15 +83,18 @@ enum backing_rule {
 struct image_options {
     enum image_format format;
     bool read_only;
-    bool direct;       /* past the page cache where alignment allows */
-    bool unlocked;     /* the user vouches that nobody else uses it */
-    bool keep_damaged; /* for check: damaged images are opened as far as possible, nothing is repaired */
+    bool direct;          /* past the page cache where alignment allows */
+    bool unlocked;        /* the user vouches that nobody else uses it */
+    bool keep_damaged;    /* for check: damaged images are opened as far as possible, nothing is repaired */
     bool without_backing; /* for tools that look at one file only: what it does not hold reads as zeroes */
     enum backing_rule backing;
 };
 
 /* With its whole chain. Logged. The format names: "raw", "qcow2". */
 enum status image_open(const char *path, const struct image_options *options, struct image **image) MUST_CHECK;
+
+/* The same for a file that is open; takes it over, also on failure. Takes no lock on it. */
+enum status image_open_adopted(struct file *file, const struct image_options *options, struct image **image) MUST_CHECK;
 
 /* NULL is accepted. The result is that of writing what waited. */
 enum block_result image_close(struct image *image);

@@ -71,6 +71,16 @@ enum status qcow2_open(struct file *file, const struct image_options *options, s
     return STATUS_OK;
 }
 
+enum status qcow2_vouch(struct image *image)
+{
+    struct qcow2 *qcow2 = qcow2_of(image);
+
+    if (qcow2_mark(qcow2, QCOW2_DIRTY | QCOW2_CORRUPT, false) != BLOCK_DONE)
+        return STATUS_IO;
+    qcow2->is_marked = false;
+    return STATUS_OK;
+}
+
 /* Somebody was interrupted while he wrote: counts may be too high. They are found and made right. */
 static enum status qcow2_recover(struct qcow2 *qcow2)
 {
@@ -86,10 +96,7 @@ static enum status qcow2_recover(struct qcow2 *qcow2)
         log_error("%s is damaged; look at it with 'lodge image check'", path);
         return STATUS_CORRUPT;
     }
-    if (qcow2_mark(qcow2, QCOW2_DIRTY, false) != BLOCK_DONE)
-        return STATUS_IO;
-    qcow2->is_marked = false;
-    return STATUS_OK;
+    return qcow2_vouch(&qcow2->image);
 }
 
 enum status qcow2_start(struct image *image)

@@ -31,6 +31,9 @@ struct qcow2_report {
  */
 enum status qcow2_check(struct image *image, bool repair, struct qcow2_report *report) MUST_CHECK;
 
+/* After a check that left nothing: takes the marks of damage and of an interrupted writer off. Logged. */
+enum status qcow2_vouch(struct image *image) MUST_CHECK;
+
 /* The disk's new size. A smaller one gives up what is behind it; refused with snapshots. Logged. */
 enum status qcow2_resize(struct image *image, uint64_t size) MUST_CHECK;
 
