@@ -8,7 +8,7 @@
 
 enum { AIO_STACK = 256 * 1024 };
 
-int aio_thread_start(pthread_t *thread, void *(*run)(void *argument), void *argument)
+int aio_thread_start(pthread_t *thread, const char *name, void *(*run)(void *argument), void *argument)
 {
     pthread_attr_t attributes;
     sigset_t all, before;
@@ -20,6 +20,8 @@ int aio_thread_start(pthread_t *thread, void *(*run)(void *argument), void *argu
     int error = pthread_create(thread, &attributes, run, argument);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
+    if (error == 0)
+        (void)pthread_setname_np(*thread, name);
     return error;
 }
 

@@ -448,7 +448,7 @@ enum status disk_open(const struct disk_options *options, struct block **block)
     disk->image->barrier = disk_barrier;
     disk->image->barrier_context = disk;
     disk_describe(disk);
-    int error = aio_thread_start(&disk->thread, disk_thread, disk);
+    int error = aio_thread_start(&disk->thread, "lodge/disk", disk_thread, disk);
     if (error) {
         log_error("cannot start a thread for the disk %s: %s", options->path, strerror(error));
         (void)image_close(disk->image);

@@ -84,8 +84,8 @@ static int open_anywhere(const char *folder, const char *path)
 static enum status backing_refused(const struct image *image, const char *path, int error)
 {
     if (error == EXDEV || error == ELOOP || error == ENOSYS) {
-        log_error("%s names the backing file %s, which is not a file in its own folder; give backing=allow if you "
-                  "trust the image",
+        log_error("%s names the backing file %s, which is not a file in its own folder; if you trust the image, give "
+                  "backing=allow (lodge image: --backing-rule allow)",
                   image->file.path, path);
         return STATUS_DENIED;
     }

@@ -24,7 +24,7 @@ uint64_t qcow2_count_load(const struct qcow2 *qcow2, const uint8_t *slice, uint6
     if (bits >= 8)
         return load_be(slice + index * (bits / 8), bits / 8);
     uint64_t bit = index * bits;
-    return slice[bit / 8] >> (bit % 8) & bits_mask(bits);
+    return (uint64_t)slice[bit / 8] >> (bit % 8) & bits_mask(bits);
 }
 
 void qcow2_count_store(const struct qcow2 *qcow2, uint8_t *slice, uint64_t index, uint64_t count)
@@ -287,6 +287,8 @@ void qcow2_release(struct qcow2 *qcow2, uint64_t first, uint64_t clusters)
 
     if (last && last->cluster + last->count == first)
         last->count += clusters;
-    else if (qcow2->limbo_count < QCOW2_LIMBO)
-        qcow2->limbo[qcow2->limbo_count++] = (struct qcow2_limbo){.cluster = first, .count = clusters};
+    else if (qcow2->limbo_count < QCOW2_LIMBO) {
+        qcow2->limbo[qcow2->limbo_count] = (struct qcow2_limbo){.cluster = first, .count = clusters};
+        __atomic_store_n(&qcow2->limbo_count, qcow2->limbo_count + 1, __ATOMIC_RELAXED);
+    }
 }
