@@ -185,6 +185,39 @@ static void test_no_space(void **state)
     assert_int_equal(disk_shell("qemu-img check full"), 0);
 }
 
+/* The same on a file system that is really full; only root can make one. */
+static void test_full_host(void **state)
+{
+    (void)state;
+    if (disk_shell("mkdir -p full.d && mount -t tmpfs -o size=3M none full.d") != 0)
+        skip();
+    create_image("full.d/disk", (struct qcow2_layout){.size = 32 << 20, .version = 3, .cluster_bits = 16});
+    open_disk("full.d/disk");
+    disk_fill(model, SIZE, 1);
+    enum block_result result = BLOCK_DONE;
+    uint64_t end = 0;
+    for (; end < SIZE && result == BLOCK_DONE; end += 65536)
+        result = disk_do(block, BLOCK_WRITE, end, model + end, 65536);
+    end -= 65536;
+    assert_int_equal(result, BLOCK_NO_SPACE);
+    assert_true(end > 1 << 20);
+    assert_int_equal(disk_do(block, BLOCK_FLUSH, 0, NULL, 0), BLOCK_DONE);
+    assert_int_equal(disk_do(block, BLOCK_READ, 0, buffer, end), BLOCK_DONE);
+    assert_memory_equal(buffer, model, end);
+    /* What is discarded makes room. */
+    assert_int_equal(disk_do(block, BLOCK_DISCARD, 0, NULL, 1 << 20), BLOCK_DONE);
+    assert_int_equal(disk_do(block, BLOCK_FLUSH, 0, NULL, 0), BLOCK_DONE);
+    assert_int_equal(disk_do(block, BLOCK_WRITE, end, model + end, 65536), BLOCK_DONE);
+    assert_int_equal(disk_do(block, BLOCK_READ, end, buffer, 65536), BLOCK_DONE);
+    assert_memory_equal(buffer, model + end, 65536);
+    bool closed = disk_close(block);
+    block = NULL;
+    int checked = disk_shell("qemu-img check full.d/disk");
+    assert_int_equal(disk_shell("umount full.d"), 0);
+    assert_true(closed);
+    assert_int_equal(checked, 0);
+}
+
 static void test_shrinks(void **state)
 {
     (void)state;
@@ -224,11 +257,9 @@ static void test_recovers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(test_lanes),
-        BOTH(test_lanes_over_packed),
-        BOTH(test_no_space),
-        BOTH(test_shrinks),
-        cmocka_unit_test_setup_teardown(test_recovers, setup, finish),
+        BOTH(test_lanes),    BOTH(test_lanes_over_packed),
+        BOTH(test_no_space), BOTH(test_full_host),
+        BOTH(test_shrinks),  cmocka_unit_test_setup_teardown(test_recovers, setup, finish),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/qcow2_format.h"
 #include "base/bits.h"
 #include "fake_port.h"
 
@@ -202,12 +203,174 @@ static void test_refusals(void **state)
     }
 }
 
+/* --- images that lie --- */
+
+static void patch(const char *name, uint64_t offset, unsigned size, uint64_t value)
+{
+    uint8_t bytes[8];
+    int fd = open(disk_path(name), O_RDWR);
+
+    store_be(bytes, size, value);
+    assert_int_equal(pwrite(fd, bytes, size, (off_t)offset), (ssize_t)size);
+    close(fd);
+}
+
+static uint64_t look(const char *name, uint64_t offset)
+{
+    uint8_t bytes[8];
+    int fd = open(disk_path(name), O_RDONLY);
+
+    assert_int_equal(pread(fd, bytes, 8, (off_t)offset), 8);
+    close(fd);
+    return load_be(bytes, 8);
+}
+
+/* Clusters of 4 KiB, with the first 16 written. */
+static void make_victim(void)
+{
+    create_image("victim", (struct qcow2_layout){.size = SIZE, .version = 3, .cluster_bits = 12});
+    struct image *image = open_image("victim", false);
+    disk_fill(model, 65536, 3);
+    assert_int_equal(image_write(image, 0, model, 65536), BLOCK_DONE);
+    assert_int_equal(image_close(image), BLOCK_DONE);
+}
+
+static enum status open_victim(bool read_only, struct image **image)
+{
+    struct image_options options = {.format = IMAGE_QCOW2, .read_only = read_only};
+
+    return image_open(disk_path("victim"), &options, image);
+}
+
+static void test_absurd_headers(void **state)
+{
+    static const struct {
+        unsigned field, size;
+        uint64_t value;
+    } lies[] = {
+        {QCOW2_VERSION, 4, 4},
+        {QCOW2_CLUSTER_BITS, 4, 8},
+        {QCOW2_CLUSTER_BITS, 4, 22},
+        {QCOW2_CLUSTER_BITS, 4, UINT32_MAX},
+        {QCOW2_SIZE, 8, UINT64_MAX},
+        {QCOW2_SIZE, 8, 1ull << 62},
+        {QCOW2_SIZE, 8, 1ull << 40},
+        {QCOW2_L1_SIZE, 4, UINT32_MAX},
+        {QCOW2_L1_SIZE, 4, 4 << 20},
+        {QCOW2_L1_SIZE, 4, 0},
+        {QCOW2_L1_TABLE_OFFSET, 8, UINT64_MAX - 4095},
+        {QCOW2_L1_TABLE_OFFSET, 8, 1ull << 55},
+        {QCOW2_L1_TABLE_OFFSET, 8, 4097},
+        {QCOW2_L1_TABLE_OFFSET, 8, 0},
+        {QCOW2_REFCOUNT_TABLE_OFFSET, 8, 1ull << 55},
+        {QCOW2_REFCOUNT_TABLE_OFFSET, 8, 0},
+        {QCOW2_REFCOUNT_TABLE_CLUSTERS, 4, 0},
+        {QCOW2_REFCOUNT_TABLE_CLUSTERS, 4, UINT32_MAX},
+        {QCOW2_NB_SNAPSHOTS, 4, UINT32_MAX},
+        {QCOW2_NB_SNAPSHOTS, 4, 1},
+        {QCOW2_HEADER_LENGTH, 4, 4},
+        {QCOW2_HEADER_LENGTH, 4, UINT32_MAX},
+        {QCOW2_REFCOUNT_ORDER, 4, 7},
+        {QCOW2_COMPRESSION_TYPE, 1, 1},
+        {QCOW2_INCOMPATIBLE_FEATURES, 8, 1ull << 63},
+        {QCOW2_BACKING_FILE_OFFSET, 8, UINT64_MAX},
+        {QCOW2_CRYPT_METHOD, 4, 1},
+    };
+    struct image *image;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LENGTH(lies); i++) {
+        make_victim();
+        patch("victim", QCOW2_BACKING_FILE_SIZE, 4, 5);
+        patch("victim", lies[i].field, lies[i].size, lies[i].value);
+        (void)fake_log_count();
+        assert_int_not_equal(open_victim(false, &image), STATUS_OK);
+        assert_int_equal(fake_log_count(), 1);
+        assert_int_not_equal(open_victim(true, &image), STATUS_OK);
+    }
+}
+
+/* L1 entries that lead to the header, to each other's tables, to the refcount table, out of the file. */
+static void test_tables_in_wrong_places(void **state)
+{
+    struct image *image;
+
+    (void)state;
+    make_victim();
+    uint64_t l1 = look("victim", QCOW2_L1_TABLE_OFFSET), l2 = look("victim", l1);
+    const uint64_t places[] = {l2, l1 | QCOW2_COPIED, 4096 | QCOW2_COPIED, 8192 | QCOW2_COPIED, 1ull << 50, 512};
+    for (size_t i = 0; i < ARRAY_LENGTH(places); i++) {
+        make_victim();
+        patch("victim", l1 + 8, 8, places[i]);
+        assert_int_equal(open_victim(false, &image), STATUS_CORRUPT);
+        assert_int_equal(open_victim(true, &image), STATUS_OK);
+        enum block_result result = image_read(image, 0, buffer, SIZE);
+        assert_true(result == BLOCK_DONE || result == BLOCK_ERROR);
+        assert_int_equal(image_close(image), BLOCK_DONE);
+    }
+}
+
+/* Data where tables are: written it is not. Data behind the end of the file: read it is not. */
+static void test_data_in_wrong_places(void **state)
+{
+    struct image *image;
+
+    (void)state;
+    make_victim();
+    uint64_t l1 = look("victim", QCOW2_L1_TABLE_OFFSET), l2 = look("victim", l1) & QCOW2_OFFSET_MASK;
+    const uint64_t places[] = {l2, l1, 4096, 8192};
+    for (size_t i = 0; i < ARRAY_LENGTH(places); i++) {
+        patch("victim", l2, 8, places[i] | QCOW2_COPIED);
+        uint64_t before = look("victim", places[i]);
+        assert_int_equal(open_victim(false, &image), STATUS_OK);
+        assert_int_equal(image_write(image, 0, model, 4096), BLOCK_ERROR);
+        assert_int_equal(image_write(image, 4096, model, 4096), BLOCK_DONE);
+        assert_int_equal(image_close(image), BLOCK_DONE);
+        assert_int_equal(look("victim", places[i]), before);
+    }
+    const uint64_t beyond[] = {1ull << 50 | QCOW2_COPIED, QCOW2_COMPRESSED | 1ull << 40, 1ull << 57, 4608};
+    for (size_t i = 0; i < ARRAY_LENGTH(beyond); i++) {
+        patch("victim", l2, 8, beyond[i]);
+        assert_int_equal(open_victim(false, &image), STATUS_OK);
+        assert_int_equal(image_read(image, 0, buffer, 4096), BLOCK_ERROR);
+        assert_int_equal(image_read(image, 4096, buffer, 4096), BLOCK_DONE);
+        assert_int_equal(image_close(image), BLOCK_DONE);
+    }
+}
+
+/* The count of an L2 table is 0: the allocator must not give its cluster away. */
+static void test_table_that_counts_as_free(void **state)
+{
+    struct image_options options = {.format = IMAGE_QCOW2};
+    struct image *image;
+
+    (void)state;
+    make_victim();
+    uint64_t l2 = look("victim", look("victim", QCOW2_L1_TABLE_OFFSET)) & QCOW2_OFFSET_MASK;
+    patch("victim", 8192 + 2 * (l2 >> 12), 2, 0);
+    image = open_image("victim", false);
+    assert_int_equal(image_write(image, 1 << 20, model, 65536), BLOCK_ERROR);
+    assert_int_equal(image_write(image, 1 << 20, model, 65536), BLOCK_ERROR);
+    assert_int_equal(image_write(image, 0, model, 65536), BLOCK_DONE); /* needs no table to change */
+    assert_int_equal(image_read(image, 0, buffer, 65536), BLOCK_DONE);
+    assert_memory_equal(buffer, model, 65536);
+    (void)image_close(image);
+    assert_true(look("victim", QCOW2_INCOMPATIBLE_FEATURES) & QCOW2_CORRUPT);
+    assert_int_equal(image_open(disk_path("victim"), &options, &image), STATUS_CORRUPT);
+    assert_non_null(strstr(fake_log_line, "--repair"));
+    image = open_image("victim", true);
+    assert_int_equal(image_close(image), BLOCK_DONE);
+    assert_int_equal(disk_shell("qemu-img check -r all victim"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_read_foreign),    cmocka_unit_test(test_resize),
-        cmocka_unit_test(test_discard_frees),   cmocka_unit_test(test_backing_rule),
-        cmocka_unit_test(test_locks_with_qemu), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_read_foreign),         cmocka_unit_test(test_resize),
+        cmocka_unit_test(test_discard_frees),        cmocka_unit_test(test_backing_rule),
+        cmocka_unit_test(test_locks_with_qemu),      cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_absurd_headers),       cmocka_unit_test(test_tables_in_wrong_places),
+        cmocka_unit_test(test_data_in_wrong_places), cmocka_unit_test(test_table_that_counts_as_free),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
