@@ -76,6 +76,28 @@ enum status file_adopt(struct file *file, int fd, const char *name, unsigned fla
     return status;
 }
 
+/*
+ * A block device is ours alone: not mounted, and nobody else's who asks like this (open(2), O_EXCL), by
+ * whatever name it is known.
+ */
+static enum status file_claim_device(struct file *file)
+{
+    char name[32];
+    int fd;
+
+    (void)snprintf(name, sizeof(name), "/proc/self/fd/%d", file->fd);
+    fd = open(name, O_RDWR | O_EXCL | O_CLOEXEC);
+    if (fd < 0 && errno == EBUSY) {
+        log_error("the device %s is mounted or used by another program; end that first", file->path);
+        return STATUS_BUSY;
+    }
+    if (fd < 0)
+        return file_refuse(file->path, errno);
+    (void)close(file->fd);
+    file->fd = fd;
+    return STATUS_OK;
+}
+
 /* O_NONBLOCK, so that a pipe is refused and not waited for; it means nothing for what is accepted. */
 enum status file_open(struct file *file, const char *path, unsigned flags)
 {
@@ -91,6 +113,8 @@ enum status file_open_descriptor(struct file *file, int fd, const char *path, un
 {
     enum status status = file_adopt(file, fd, path, flags);
 
+    if (status == STATUS_OK && file->is_block_device && file->is_writable && !(flags & FILE_UNLOCKED))
+        status = file_claim_device(file);
     if (status == STATUS_OK && !(flags & FILE_UNLOCKED))
         status = file_lock(file, file->is_writable);
     if (status == STATUS_OK && (flags & FILE_DIRECT))
@@ -325,13 +349,21 @@ enum block_result file_resize(struct file *file, uint64_t size)
     return BLOCK_DONE;
 }
 
+enum block_result file_sync_failed(struct file *file, int error)
+{
+    __atomic_store_n(&file->has_lost_writes, true, __ATOMIC_RELAXED);
+    return file_failed(file, "a flush", error);
+}
+
 enum block_result file_sync(struct file *file)
 {
     if (file->observer)
         file->observer->synced(file->observer);
-    if (file->is_scratch || fdatasync(file->fd) == 0)
+    if (file->is_scratch)
         return BLOCK_DONE;
-    return file_failed(file, "a flush", errno);
+    if (__atomic_load_n(&file->has_lost_writes, __ATOMIC_RELAXED))
+        return file_failed(file, "a flush after one that failed", EIO);
+    return fdatasync(file->fd) == 0 ? BLOCK_DONE : file_sync_failed(file, errno);
 }
 
 bool file_next_extent(const struct file *file, uint64_t offset, bool *is_data, uint64_t *end)

@@ -39,7 +39,8 @@ struct file {
     bool is_block_device;
     bool is_writable;
     bool is_scratch;
-    uint64_t size; /* bytes; as it was opened, or as we made it since; atomic */
+    bool has_lost_writes; /* atomic; see file_sync_failed() */
+    uint64_t size;        /* bytes; as it was opened, or as we made it since; atomic */
     dev_t device;
     ino_t inode;
     char *path; /* for messages; owned */
@@ -84,6 +85,12 @@ void file_discard(struct file *file, uint64_t offset, uint64_t size);
 
 enum block_result file_resize(struct file *file, uint64_t size) MUST_CHECK;
 enum block_result file_sync(struct file *file) MUST_CHECK;
+
+/*
+ * The host could not sync. It says so once and forgets what it could not write, so no sync of this file
+ * succeeds from now on. Logged. Any thread.
+ */
+enum block_result file_sync_failed(struct file *file, int error);
 
 /* Has somebody cut the file below `end`? Logged. A quick look, for writes that would silently mend it. */
 bool file_was_cut(struct file *file, uint64_t end);

@@ -181,10 +181,15 @@ static void check_refcount_table(struct check *check)
     }
 }
 
-static void check_compare_cluster(struct check *check, uint64_t cluster, uint64_t stored)
+static void check_compare_cluster(struct check *check, uint64_t cluster)
 {
-    uint64_t counted = check->counts[cluster];
+    uint64_t counted = cluster < check->clusters ? check->counts[cluster] : 0;
+    uint64_t stored;
 
+    if (qcow2_refcount_get(check->qcow2, cluster, &stored) != BLOCK_DONE) {
+        check->status = STATUS_IO;
+        return;
+    }
     if (stored == counted)
         return;
     if (stored > counted)
@@ -199,18 +204,31 @@ static void check_compare_cluster(struct check *check, uint64_t cluster, uint64_
         check->status = STATUS_IO;
 }
 
-/* New blocks, should some be needed, go behind all that is in use. */
+/* Is there a block of counts, and is it only there once? A table may name one block a million times. */
+static bool check_block_counts(const struct check *check, uint64_t offset)
+{
+    uint64_t cluster = offset >> check->qcow2->cluster_bits;
+
+    return offset != 0 && cluster < check->clusters && check->counts[cluster] == 1;
+}
+
+/*
+ * All clusters of the file; and those behind its end that have counts all the same, since the host may have
+ * lost a new size and kept the counts.
+ */
 static void check_compare(struct check *check)
 {
-    struct qcow2 *qcow2 = check->qcow2;
+    const struct qcow2_table *table = &check->qcow2->refcount_table;
+    unsigned block_bits = check->qcow2->cluster_bits + 3 - check->qcow2->refcount_order;
+    uint64_t cluster = 0;
 
-    for (uint64_t cluster = 0; cluster < check->clusters && check->status == STATUS_OK; cluster++) {
-        uint64_t stored;
-
-        if (qcow2_refcount_get(qcow2, cluster, &stored) != BLOCK_DONE)
-            check->status = STATUS_IO;
+    for (; cluster < check->clusters && check->status == STATUS_OK; cluster++)
+        check_compare_cluster(check, cluster);
+    while (cluster >> block_bits < table->size && check->status == STATUS_OK) {
+        if (check_block_counts(check, table->entries[cluster >> block_bits]))
+            check_compare_cluster(check, cluster++);
         else
-            check_compare_cluster(check, cluster, stored);
+            cluster = ((cluster >> block_bits) + 1) << block_bits;
     }
 }
 

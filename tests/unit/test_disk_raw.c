@@ -321,6 +321,54 @@ static void test_direct(void **state)
     free(aligned);
 }
 
+static void use_device(struct disk_options options)
+{
+    struct block *second;
+
+    open_disk(options);
+    assert_int_equal(disk_open(&options, &second), STATUS_BUSY);
+    disk_fill(expected, sizeof(expected), 7);
+    assert_int_equal(disk_do(block, BLOCK_WRITE, 8192, expected, sizeof(expected)), BLOCK_DONE);
+    assert_int_equal(disk_do(block, BLOCK_DISCARD, 8192 + 65536, NULL, 65536), BLOCK_DONE);
+    assert_int_equal(disk_zero(block, 8192 + 131072, 65536, false), BLOCK_DONE);
+    memset(expected + 131072, 0, 65536);
+    assert_int_equal(disk_do(block, BLOCK_FLUSH, 0, NULL, 0), BLOCK_DONE);
+    assert_int_equal(disk_do(block, BLOCK_READ, 8192, buffer, sizeof(buffer)), BLOCK_DONE);
+    memcpy(expected + 65536, buffer + 65536, 65536); /* what is discarded reads as anything */
+    assert_memory_equal(buffer, expected, sizeof(buffer));
+    assert_true(disk_close(block));
+    block = NULL;
+}
+
+/* A loop device, which only root can make. */
+static void test_block_device(void **state)
+{
+    struct disk_options options = {.format = IMAGE_RAW, .engine = engine};
+    char device[64] = "";
+
+    (void)state;
+    if (disk_shell("truncate -s 16M device && losetup -f --show device > name") != 0)
+        skip();
+    FILE *name = fopen(disk_path("name"), "r");
+    assert_non_null(name);
+    assert_int_equal(fscanf(name, "%63s", device), 1);
+    (void)fclose(name);
+    options.path = device;
+    use_device(options);
+    assert_int_equal(disk_shell("qemu-img create -f qcow2 %s 64M", device), 0);
+    options.format = IMAGE_QCOW2;
+    use_device(options);
+    assert_int_equal(disk_shell("qemu-img check -f qcow2 %s", device), 0);
+    options.format = IMAGE_RAW;
+    if (disk_shell("mkfs.ext4 -q %s && mkdir -p mounted && mount %s mounted", device, device) == 0) {
+        enum status status = disk_open(&options, &block);
+        assert_int_equal(disk_shell("umount mounted"), 0);
+        assert_int_equal(status, STATUS_BUSY);
+        assert_non_null(strstr(fake_log_line, "mounted"));
+    }
+    assert_int_equal(disk_shell("losetup -d %s", device), 0);
+}
+
 #define BOTH(test)                                                                                                     \
     cmocka_unit_test_setup_teardown(test, setup, teardown),                                                            \
         cmocka_unit_test_setup_teardown(test, setup_threads, teardown)
@@ -340,6 +388,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_locks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_discard_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_block_device, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "qcow2_fixture.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -203,6 +204,28 @@ static void test_refusals(void **state)
     }
 }
 
+/* A host that could not write says so once; we go on saying it, and the image stays marked. */
+static void test_failed_sync(void **state)
+{
+    struct image *image;
+    struct qcow2_facts facts;
+
+    (void)state;
+    create_image("lost", (struct qcow2_layout){.size = SIZE, .version = 3, .cluster_bits = 16});
+    image = open_image("lost", false);
+    assert_int_equal(image_write(image, 0, model, 65536), BLOCK_DONE);
+    assert_int_equal(image->type->flush(image), BLOCK_DONE);
+    assert_int_equal(file_sync_failed(&image->file, EIO), BLOCK_ERROR);
+    assert_int_equal(image_write(image, 0, model, 65536), BLOCK_DONE);
+    assert_int_equal(image->type->flush(image), BLOCK_ERROR);
+    assert_int_equal(image->type->flush(image), BLOCK_ERROR);
+    assert_int_equal(image_close(image), BLOCK_ERROR);
+    image = open_image("lost", true);
+    qcow2_describe(image, &facts);
+    assert_true(facts.is_dirty);
+    assert_int_equal(image_close(image), BLOCK_DONE);
+}
+
 /* --- images that lie --- */
 
 static void patch(const char *name, uint64_t offset, unsigned size, uint64_t value)
@@ -366,11 +389,17 @@ static void test_table_that_counts_as_free(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_read_foreign),         cmocka_unit_test(test_resize),
-        cmocka_unit_test(test_discard_frees),        cmocka_unit_test(test_backing_rule),
-        cmocka_unit_test(test_locks_with_qemu),      cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_absurd_headers),       cmocka_unit_test(test_tables_in_wrong_places),
-        cmocka_unit_test(test_data_in_wrong_places), cmocka_unit_test(test_table_that_counts_as_free),
+        cmocka_unit_test(test_read_foreign),
+        cmocka_unit_test(test_resize),
+        cmocka_unit_test(test_discard_frees),
+        cmocka_unit_test(test_backing_rule),
+        cmocka_unit_test(test_locks_with_qemu),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_failed_sync),
+        cmocka_unit_test(test_absurd_headers),
+        cmocka_unit_test(test_tables_in_wrong_places),
+        cmocka_unit_test(test_data_in_wrong_places),
+        cmocka_unit_test(test_table_that_counts_as_free),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
