@@ -212,24 +212,29 @@ static bool check_block_counts(const struct check *check, uint64_t offset)
     return offset != 0 && cluster < check->clusters && check->counts[cluster] == 1;
 }
 
-/*
- * All clusters of the file; and those behind its end that have counts all the same, since the host may have
- * lost a new size and kept the counts.
- */
-static void check_compare(struct check *check)
+/* The host may have lost a new size of the file, and kept counts of what is behind its end. */
+static void check_compare_behind(struct check *check)
 {
     const struct qcow2_table *table = &check->qcow2->refcount_table;
     unsigned block_bits = check->qcow2->cluster_bits + 3 - check->qcow2->refcount_order;
-    uint64_t cluster = 0;
+    uint64_t cluster = check->clusters;
 
-    for (; cluster < check->clusters && check->status == STATUS_OK; cluster++)
-        check_compare_cluster(check, cluster);
     while (cluster >> block_bits < table->size && check->status == STATUS_OK) {
         if (check_block_counts(check, table->entries[cluster >> block_bits]))
             check_compare_cluster(check, cluster++);
         else
             cluster = ((cluster >> block_bits) + 1) << block_bits;
     }
+}
+
+/* Behind the end first: new blocks, should a repair need some, are placed there. */
+static void check_compare(struct check *check)
+{
+    check->qcow2->is_repairing = check->repair;
+    check_compare_behind(check);
+    for (uint64_t cluster = 0; cluster < check->clusters && check->status == STATUS_OK; cluster++)
+        check_compare_cluster(check, cluster);
+    check->qcow2->is_repairing = false;
 }
 
 /* --- the copied bits, of the disk itself: set where the count is 1 --- */

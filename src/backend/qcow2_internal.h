@@ -62,8 +62,9 @@ struct qcow2 {
     struct qcow2_limbo *limbo;
 
     bool keep_damaged;
-    bool is_damaged; /* its tables contradict each other: they are not changed any more */
-    bool is_marked;  /* the file says that it is in use: dirty */
+    bool is_repairing; /* what has no count may be in use: new blocks go behind all of it */
+    bool is_damaged;   /* its tables contradict each other: they are not changed any more */
+    bool is_marked;    /* the file says that it is in use: dirty */
 
     uint8_t *scratch;        /* one cluster, the owner's */
     uint8_t *unpacked;       /* one cluster, of compressed data */

@@ -113,51 +113,59 @@ static enum block_result file_reach(struct qcow2 *qcow2, uint64_t clusters)
     return file_resize(&qcow2->image.file, align_up(end, step));
 }
 
+/* Takes the cluster for a block that counts nothing yet. */
+static enum block_result block_write(struct qcow2 *qcow2, uint64_t home)
+{
+    size_t size = (size_t)qcow2_cluster_size(qcow2);
+    uint64_t offset = home << qcow2->cluster_bits;
+    bool is_new;
+
+    if (qcow2_is_metadata(qcow2, offset, size))
+        return qcow2_damaged(qcow2, "a table counts as free space", offset);
+    enum block_result result = file_reach(qcow2, home + 1);
+    if (result != BLOCK_DONE)
+        return result;
+    memset(qcow2->scratch, 0, size);
+    result = file_write(&qcow2->image.file, qcow2->scratch, size, offset);
+    if (result != BLOCK_DONE)
+        return result;
+    qcow2_cache_forget(&qcow2->refcounts, offset, size);
+    pthread_mutex_lock(&qcow2->lock);
+    bool added = qcow2_set_add(&qcow2->metadata, home, &is_new);
+    pthread_mutex_unlock(&qcow2->lock);
+    return added ? BLOCK_DONE : file_failed(&qcow2->image.file, "growing", ENOMEM);
+}
+
 /*
- * A new block, for counts that are all zero so far: it takes the first of the clusters that it counts, or
- * rather `cluster`, which is free like all of them.
+ * A new block for the counts around `cluster`, which all are zero so far. It takes `cluster` itself, which
+ * is free like all that it counts; in a repair, where that may not be true, one behind everything.
  */
 static enum block_result block_create(struct qcow2 *qcow2, uint64_t cluster)
 {
     uint64_t block = cluster >> block_bits(qcow2);
-    uint64_t offset = cluster << qcow2->cluster_bits;
-    struct counter counter;
-    bool is_new;
+    uint64_t home = qcow2->is_repairing ? qcow2->high_water : cluster;
 
     if (block >= qcow2->refcount_table.size)
-        return qcow2_refcount_table_grow(qcow2, block, cluster);
-    if (qcow2_is_metadata(qcow2, offset, qcow2_cluster_size(qcow2)))
-        return qcow2_damaged(qcow2, "a table counts as free space", offset);
-    enum block_result result = file_reach(qcow2, cluster + 1);
+        return qcow2_refcount_table_grow(qcow2, home >> block_bits(qcow2), home);
+    enum block_result result = block_write(qcow2, home);
     if (result != BLOCK_DONE)
         return result;
-    memset(qcow2->scratch, 0, (size_t)qcow2_cluster_size(qcow2));
-    result = file_write(&qcow2->image.file, qcow2->scratch, (size_t)qcow2_cluster_size(qcow2), offset);
-    if (result != BLOCK_DONE)
-        return result;
-    qcow2_cache_forget(&qcow2->refcounts, offset, qcow2_cluster_size(qcow2));
-    pthread_mutex_lock(&qcow2->lock);
-    bool added = qcow2_set_add(&qcow2->metadata, cluster, &is_new);
-    pthread_mutex_unlock(&qcow2->lock);
-    if (!added)
-        return BLOCK_ERROR;
-    qcow2_entry_set(&qcow2->refcount_table, (uint32_t)block, offset);
+    qcow2_entry_set(&qcow2->refcount_table, (uint32_t)block, home << qcow2->cluster_bits);
     qcow2->has_new_block = true;
-    reach(qcow2, cluster + 1);
-    result = counter_find(qcow2, cluster, &counter);
-    if (result == BLOCK_DONE)
-        counter_set(qcow2, &counter, 1);
-    return result;
+    reach(qcow2, home + 1);
+    return qcow2_refcount_set(qcow2, home, 1);
 }
 
 static enum block_result counter_make(struct qcow2 *qcow2, uint64_t cluster, struct counter *counter)
 {
     enum block_result result = counter_find(qcow2, cluster, counter);
 
-    if (result != BLOCK_DONE || counter->slice)
-        return result;
-    result = block_create(qcow2, cluster);
-    return result == BLOCK_DONE ? counter_find(qcow2, cluster, counter) : result;
+    while (result == BLOCK_DONE && !counter->slice) { /* a table that had to grow first may still lack the block */
+        result = block_create(qcow2, cluster);
+        if (result == BLOCK_DONE)
+            result = counter_find(qcow2, cluster, counter);
+    }
+    return result;
 }
 
 enum block_result qcow2_refcount_set(struct qcow2 *qcow2, uint64_t cluster, uint64_t count)
