@@ -8,7 +8,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 
+enum { LOCK_PATIENCE_MS = 1000, LOCK_PAUSE_MS = 20 };
 enum { BYTES_USED = 100, BYTES_UNSHARED = 200 };
 enum {
     PERMISSION_READ = 0,
@@ -67,9 +69,19 @@ static int lock_look(int fd, unsigned permissions, off_t base)
     return 0;
 }
 
-enum status file_lock(struct file *file, bool exclusive)
+/* What is held while one waits would keep others out too. */
+static void lock_release_all(int fd)
 {
-    struct permissions permissions = exclusive ? permissions_writer : permissions_reader;
+    struct flock lock = {.l_type = F_UNLCK,
+                         .l_whence = SEEK_SET,
+                         .l_start = BYTES_USED,
+                         .l_len = BYTES_UNSHARED + PERMISSIONS - BYTES_USED};
+
+    (void)fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+static int lock_try(struct file *file, struct permissions permissions)
+{
     int error = lock_take(file->fd, permissions.used, BYTES_USED);
 
     if (error == 0)
@@ -78,9 +90,28 @@ enum status file_lock(struct file *file, bool exclusive)
         error = lock_look(file->fd, permissions.unshared, BYTES_USED);
     if (error == 0)
         error = lock_look(file->fd, permissions.used, BYTES_UNSHARED);
+    if (error)
+        lock_release_all(file->fd);
+    return error == EACCES ? EAGAIN : error;
+}
+
+/*
+ * The kernel may still be at the last writes of a process that was killed, and holds its locks until these
+ * are over: so somebody who has it is asked again for a while.
+ */
+enum status file_lock(struct file *file, bool exclusive)
+{
+    struct permissions permissions = exclusive ? permissions_writer : permissions_reader;
+    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000l};
+    int error = lock_try(file, permissions);
+
+    for (int i = 0; error == EAGAIN && i < LOCK_PATIENCE_MS / LOCK_PAUSE_MS; i++) {
+        (void)nanosleep(&pause, NULL);
+        error = lock_try(file, permissions);
+    }
     if (error == 0)
         return STATUS_OK;
-    if (error == EAGAIN || error == EACCES) {
+    if (error == EAGAIN) {
         log_error("the disk image %s is in use by another machine or program%s; end that first", file->path,
                   exclusive ? "" : " that writes it");
         return STATUS_BUSY;

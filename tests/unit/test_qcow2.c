@@ -179,11 +179,13 @@ static void test_locks_with_qemu(void **state)
     assert_int_equal(
         disk_shell("rm -f go; mkfifo go; (qemu-io locked < go > opened 2>&1 &) ; exec 3> go; "
                    "echo 'write 0 4k' >&3; for i in 1 2 3 4 5 6 7 8 9 10; do grep -q wrote opened && break; "
-                   "sleep 0.2; done; (sleep 2; echo quit >&3) & true"),
+                   "sleep 0.2; done; (for i in $(seq 100); do [ -e release ] && break; sleep 0.2; done; echo quit >&3) "
+                   "& true"),
         0);
     assert_int_equal(image_open(disk_path("locked"), &options, &image), STATUS_BUSY);
     options.read_only = true;
     assert_int_equal(image_open(disk_path("locked"), &options, &image), STATUS_BUSY);
+    assert_int_equal(disk_shell("touch release"), 0);
 }
 
 static void test_refusals(void **state)
