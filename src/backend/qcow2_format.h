@@ -85,6 +85,15 @@ static inline uint64_t load_be(const void *from, size_t size)
     return value;
 }
 
+/* The same for a table's entry, which is looked up for each request. */
+static inline uint64_t load_be64(const void *from)
+{
+    uint64_t value;
+
+    __builtin_memcpy(&value, from, sizeof(value));
+    return __builtin_bswap64(value);
+}
+
 static inline void store_be(void *to, size_t size, uint64_t value)
 {
     uint8_t *byte = to;

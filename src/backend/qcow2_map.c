@@ -21,7 +21,7 @@ enum qcow2_kind qcow2_kind_of(const struct qcow2 *qcow2, uint64_t entry)
 static void run_find(const struct qcow2 *qcow2, const uint8_t *slice, unsigned index, unsigned most,
                      struct qcow2_run *run)
 {
-    uint64_t entry = load_be(slice + 8 * index, 8);
+    uint64_t entry = load_be64(slice + 8 * index);
     uint64_t step = 0;
 
     *run = (struct qcow2_run){.kind = qcow2_kind_of(qcow2, entry), .entry = entry, .clusters = 1};
@@ -31,7 +31,7 @@ static void run_find(const struct qcow2 *qcow2, const uint8_t *slice, unsigned i
     run->is_copied = (entry & QCOW2_COPIED) != 0;
     if (run->host)
         step = qcow2_cluster_size(qcow2);
-    while (run->clusters < most && load_be(slice + 8 * (index + run->clusters), 8) == entry + step * run->clusters)
+    while (run->clusters < most && load_be64(slice + 8 * (index + run->clusters)) == entry + step * run->clusters)
         run->clusters++;
 }
 

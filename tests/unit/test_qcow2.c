@@ -193,7 +193,6 @@ static void test_refusals(void **state)
     static const char *const options[] = {
         "-o extended_l2=on",
         "-o data_file=data.raw",
-        "--object secret,id=s,data=abc -o encrypt.format=luks,encrypt.key-secret=s",
     };
     struct image_options image_options = {.format = IMAGE_AUTO};
     struct image *image;
@@ -331,6 +330,7 @@ static void test_absurd_headers(void **state)
         {QCOW2_INCOMPATIBLE_FEATURES, 8, 1ull << 63},
         {QCOW2_BACKING_FILE_OFFSET, 8, UINT64_MAX},
         {QCOW2_CRYPT_METHOD, 4, 1},
+        {QCOW2_CRYPT_METHOD, 4, 2},
     };
     struct image *image;
 
