@@ -27,19 +27,25 @@ bool image_is_qcow2(const struct image *image)
     return image->type == &qcow2_type;
 }
 
-/* Enough L2 slices for all of the disk where that is within bounds. */
+static uint64_t least_of(uint64_t left, uint64_t right)
+{
+    return left < right ? left : right;
+}
+
+/* Enough slices of L2 tables and of counts for all of the disk, where that is within bounds. */
 static bool qcow2_allocate_memory(struct qcow2 *qcow2)
 {
     uint32_t cluster = (uint32_t)qcow2_cluster_size(qcow2);
     uint32_t slice = cluster < CACHE_SLICE ? cluster : CACHE_SLICE;
-    uint64_t wanted = ((qcow2->image.size >> qcow2->cluster_bits) + 1) * 8 + 64 * (uint64_t)slice;
+    uint64_t clusters = (qcow2->image.size >> qcow2->cluster_bits) + 1, some = 16 * (uint64_t)slice;
+    uint64_t l2 = least_of(clusters * 8 + some, cache_l2_most);
+    uint64_t counts = least_of((clusters << qcow2->refcount_order >> 3) + some, cache_counts_most);
 
     qcow2->scratch = malloc(cluster);
     qcow2->limbo = malloc(QCOW2_LIMBO * sizeof(*qcow2->limbo));
     return qcow2->scratch && qcow2->limbo &&
-           qcow2_cache_init(&qcow2->l2, &qcow2->image.file, &qcow2->lock, slice,
-                            wanted < cache_l2_most ? wanted : cache_l2_most) &&
-           qcow2_cache_init(&qcow2->refcounts, &qcow2->image.file, &qcow2->lock, slice, cache_counts_most);
+           qcow2_cache_init(&qcow2->l2, &qcow2->image.file, &qcow2->lock, slice, l2) &&
+           qcow2_cache_init(&qcow2->refcounts, &qcow2->image.file, &qcow2->lock, slice, counts);
 }
 
 enum status qcow2_open(struct file *file, const struct image_options *options, struct image **image,

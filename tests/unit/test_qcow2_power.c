@@ -260,6 +260,10 @@ static void record(uint64_t *state)
     struct image *image = open_image("disk", false);
     struct stat stat_;
 
+    if (image->size < DISK) {
+        assert_int_equal(qcow2_resize(image, DISK), STATUS_OK);
+        assert_int_equal(image->type->flush(image), BLOCK_DONE);
+    }
     assert_int_equal(image_read(image, 0, initial, DISK), BLOCK_DONE);
     assert_int_equal(fstat(image->file.fd, &stat_), 0);
     start_length = (uint64_t)stat_.st_size;
@@ -312,6 +316,14 @@ static void test_over_backing(void **state)
     power_test("qemu-img create -f qcow2 -o cluster_size=512,compat=0.10 -b base -F raw disk 1M");
 }
 
+/* Caches that are too small: tables are written between flushes too. */
+static void test_small_caches(void **state)
+{
+    (void)state;
+    power_test("qemu-img create -f qcow2 -o cluster_size=512 disk 4k");
+    power_test("qemu-img create -f qcow2 -o cluster_size=512,refcount_bits=64 -b base -F raw disk 4k");
+}
+
 /* What a snapshot or a packed cluster refers to as well is counted down, not freed. */
 static void test_shared_clusters(void **state)
 {
@@ -327,6 +339,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_plain),
         cmocka_unit_test(test_over_backing),
         cmocka_unit_test(test_shared_clusters),
+        cmocka_unit_test(test_small_caches),
     };
 
     if (argc > 1)

@@ -106,6 +106,25 @@ static void test_write_foreign(void **state)
     }
 }
 
+/* The caches are as large as the disk was when it was opened: now slices with changes have to make room. */
+static void test_small_caches(void **state)
+{
+    (void)state;
+    for (unsigned version = 2; version <= 3; version++) {
+        uint64_t random = version;
+
+        memset(model, 0, SIZE);
+        create_image("tight", (struct qcow2_layout){.size = 4096, .version = version, .cluster_bits = 9});
+        struct image *image = open_image("tight", false);
+        assert_int_equal(qcow2_resize(image, SIZE), STATUS_OK);
+        for (unsigned i = 0; i < 500; i++)
+            random_step(image, &random);
+        compare_here(image);
+        assert_int_equal(image_close(image), BLOCK_DONE);
+        compare("tight");
+    }
+}
+
 /* Overlays over raw and qcow2, shorter and longer than their backing. */
 static void test_backing(void **state)
 {
@@ -190,8 +209,9 @@ static void test_refcount_table_grows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_write_own), cmocka_unit_test(test_write_foreign),        cmocka_unit_test(test_backing),
-        cmocka_unit_test(test_snapshots), cmocka_unit_test(test_refcount_table_grows),
+        cmocka_unit_test(test_write_own),    cmocka_unit_test(test_write_foreign),
+        cmocka_unit_test(test_small_caches), cmocka_unit_test(test_backing),
+        cmocka_unit_test(test_snapshots),    cmocka_unit_test(test_refcount_table_grows),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
