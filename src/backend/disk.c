@@ -1,12 +1,16 @@
 #include "backend/disk.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "backend/aio_internal.h"
 #include "backend/disk_internal.h"
 #include "backend/temporary.h"
 #include "base/bits.h"
+
+enum { DISK_IDLE_SECONDS = 2 };
 
 /* --- accounting --- */
 
@@ -108,13 +112,35 @@ static bool slow_becomes_fast(struct disk *disk, struct block_request *request)
     return disk_fast_transfer(disk, request);
 }
 
+/*
+ * Nothing is to be done. Tables that wait in memory are written after a while, although nobody has asked: a
+ * guest that never flushes should not lose hours of work with its process. The lock is held.
+ */
+static void disk_idle(struct disk *disk)
+{
+    struct timespec until;
+
+    if (disk->unsafe || !disk->image->type->needs_flush(disk->image)) {
+        pthread_cond_wait(&disk->work, &disk->lock);
+        return;
+    }
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += DISK_IDLE_SECONDS;
+    if (pthread_cond_clockwait(&disk->work, &disk->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+        return;
+    pthread_mutex_unlock(&disk->lock);
+    enum block_result result = disk->image->type->flush(disk->image);
+    (void)result; /* logged; whoever flushes is told */
+    pthread_mutex_lock(&disk->lock);
+}
+
 static struct block_request *disk_next(struct disk *disk)
 {
     struct block_request *request;
 
     pthread_mutex_lock(&disk->lock);
     while (!disk->first && !disk->stopping)
-        pthread_cond_wait(&disk->work, &disk->lock);
+        disk_idle(disk);
     request = disk->first;
     if (request) {
         disk->first = request->next;

@@ -235,6 +235,29 @@ static void test_shrinks(void **state)
     block = NULL;
 }
 
+/* Nobody flushes; after a while the tables are in the file all the same. */
+static void test_idle_disk_writes_tables(void **state)
+{
+    struct image_options options = {.format = IMAGE_QCOW2, .read_only = true, .unlocked = true};
+    bool found = false;
+
+    (void)state;
+    create_image("idle", (struct qcow2_layout){.size = SIZE, .version = 3, .cluster_bits = 16});
+    open_disk("idle");
+    disk_fill(model, 65536, 8);
+    assert_int_equal(disk_do(block, BLOCK_WRITE, 0, model, 65536), BLOCK_DONE);
+    for (int i = 0; i < 100 && !found; i++) {
+        struct image *image;
+
+        usleep(100 * 1000);
+        assert_int_equal(image_open(disk_path("idle"), &options, &image), STATUS_OK);
+        assert_int_equal(image_read(image, 0, buffer, 65536), BLOCK_DONE);
+        found = memcmp(buffer, model, 65536) == 0;
+        assert_int_equal(image_close(image), BLOCK_DONE);
+        assert_true(found || i < 99);
+    }
+}
+
 /* One step of repair by hand: the dirty bit makes the next start look for lost clusters. */
 static void test_recovers(void **state)
 {
@@ -257,9 +280,13 @@ static void test_recovers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(test_lanes),    BOTH(test_lanes_over_packed),
-        BOTH(test_no_space), BOTH(test_full_host),
-        BOTH(test_shrinks),  cmocka_unit_test_setup_teardown(test_recovers, setup, finish),
+        BOTH(test_lanes),
+        BOTH(test_lanes_over_packed),
+        BOTH(test_no_space),
+        BOTH(test_full_host),
+        BOTH(test_shrinks),
+        cmocka_unit_test_setup_teardown(test_recovers, setup, finish),
+        cmocka_unit_test_setup_teardown(test_idle_disk_writes_tables, setup, finish),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
