@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/aio.h"
 #include "backend/vsock.h"
 #include "dev/virtio/block.h"
 #include "dev/virtio/rng.h"
@@ -49,8 +50,10 @@ enum status backends_open(struct backends *backends, const struct vmm_options *o
     enum status status = STATUS_OK;
 
     host_entropy_init(&backends->entropy);
+    if (options->disk_count > 0)
+        status = aio_create(AIO_AUTO, &backends->disk_engine);
     for (unsigned i = 0; i < options->disk_count && status == STATUS_OK; i++)
-        status = vmm_disk_open(options->disks[i], &backends->disks[i]);
+        status = vmm_disk_open(options->disks[i], backends->disk_engine, &backends->disks[i]);
     if (status == STATUS_OK && options->vsock)
         status = backends_open_vsock(backends, options->vsock);
     return status;
@@ -66,6 +69,7 @@ void backends_close(struct backends *backends)
 {
     for (unsigned i = 0; i < VMM_DISKS; i++)
         vmm_disk_close(backends->disks[i]);
+    aio_destroy(backends->disk_engine);
     vsock_host_close(backends->vsock);
     memset(backends, 0, sizeof(*backends));
 }

@@ -13,11 +13,13 @@
 #include "port/entropy.h"
 #include "vmm/options.h"
 
+struct aio_engine;
 struct stream;
 struct vsock_host;
 
 /* What devices are connected to. */
 struct backends {
+    struct aio_engine *disk_engine; /* NULL: no disks */
     struct block *disks[VMM_DISKS];
     struct entropy entropy;
     struct stream *console;   /* borrowed */

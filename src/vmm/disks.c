@@ -5,17 +5,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/raw_simple.h"
+#include "backend/disk.h"
+#include "base/bits.h"
 #include "port/log.h"
 
 #define FORMAT "format="
 #define SERIAL "serial="
+#define BACKING "backing="
+#define CACHE "cache="
 
 /* Points into a copy of the spec. */
 struct disk_spec {
     char *path;
     const char *serial;
-    bool read_only;
+    struct disk_options options;
 };
 
 static bool starts_with(const char *text, const char *prefix)
@@ -23,15 +26,46 @@ static bool starts_with(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
+/* Which of the names the value is, or -1 after logging that it is none. */
+static int spec_choose(const char *spec, const char *word, const char *value, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(names[i], value) == 0)
+            return (int)i;
+    log_error("--disk %s: %s is not known; lodge-run(1) tells what there is", spec, word);
+    return -1;
+}
+
+static enum status spec_take_choice(struct disk_spec *disk, const char *spec, const char *word)
+{
+    static const char *const formats[] = {[IMAGE_AUTO] = "auto", [IMAGE_RAW] = "raw", [IMAGE_QCOW2] = "qcow2"};
+    static const char *const rules[] = {
+        [BACKING_BESIDE] = "beside", [BACKING_ALLOW] = "allow", [BACKING_DENY] = "deny"};
+    static const char *const caches[] = {
+        [DISK_CACHE_WRITEBACK] = "writeback", [DISK_CACHE_DIRECT] = "direct", [DISK_CACHE_UNSAFE] = "unsafe"};
+    int chosen;
+
+    if (starts_with(word, FORMAT)) {
+        chosen = spec_choose(spec, word, word + strlen(FORMAT), formats, ARRAY_LENGTH(formats));
+        disk->options.format = (enum image_format)(chosen < 0 ? 0 : chosen);
+    } else if (starts_with(word, BACKING)) {
+        chosen = spec_choose(spec, word, word + strlen(BACKING), rules, ARRAY_LENGTH(rules));
+        disk->options.backing = (enum backing_rule)(chosen < 0 ? 0 : chosen);
+    } else {
+        chosen = spec_choose(spec, word, word + strlen(CACHE), caches, ARRAY_LENGTH(caches));
+        disk->options.cache = (enum disk_cache)(chosen < 0 ? 0 : chosen);
+    }
+    return chosen < 0 ? STATUS_INVALID : STATUS_OK;
+}
+
 static enum status spec_take(struct disk_spec *disk, const char *spec, const char *word)
 {
+    if (starts_with(word, FORMAT) || starts_with(word, BACKING) || starts_with(word, CACHE))
+        return spec_take_choice(disk, spec, word);
     if (strcmp(word, "readonly") == 0) {
-        disk->read_only = true;
-    } else if (starts_with(word, FORMAT)) {
-        if (strcmp(word + strlen(FORMAT), "raw") != 0) {
-            log_error("--disk %s: format %s is not known (there is: raw)", spec, word + strlen(FORMAT));
-            return STATUS_INVALID;
-        }
+        disk->options.read_only = true;
+    } else if (strcmp(word, "discard-changes") == 0) {
+        disk->options.discard_changes = true;
     } else if (starts_with(word, SERIAL)) {
         disk->serial = word + strlen(SERIAL);
         if (strlen(disk->serial) > DISK_SERIAL) {
@@ -39,7 +73,9 @@ static enum status spec_take(struct disk_spec *disk, const char *spec, const cha
             return STATUS_INVALID;
         }
     } else {
-        log_error("--disk %s: '%s' is not known (there are: format=raw, readonly, serial=TEXT)", spec, word);
+        log_error("--disk %s: '%s' is not known (there are: format=, readonly, discard-changes, backing=, cache=, "
+                  "serial=)",
+                  spec, word);
         return STATUS_INVALID;
     }
     return STATUS_OK;
@@ -61,7 +97,7 @@ static enum status spec_parse(struct disk_spec *disk, const char *spec, char *co
     return status;
 }
 
-enum status vmm_disk_open(const char *spec, struct block **block)
+enum status vmm_disk_open(const char *spec, struct aio_engine *engine, struct block **block)
 {
     struct disk_spec disk;
     char *copy = strdup(spec);
@@ -72,15 +108,17 @@ enum status vmm_disk_open(const char *spec, struct block **block)
         return STATUS_NO_MEMORY;
     }
     status = spec_parse(&disk, spec, copy);
+    disk.options.path = disk.path;
+    disk.options.engine = engine;
     if (status == STATUS_OK)
-        status = raw_simple_open(disk.path, disk.read_only, block);
+        status = disk_open(&disk.options, block);
     free(copy);
     return status;
 }
 
 void vmm_disk_close(struct block *block)
 {
-    raw_simple_close(block);
+    (void)disk_close(block); /* logged */
 }
 
 void vmm_disk_serial(const char *spec, char serial[DISK_SERIAL + 1])
