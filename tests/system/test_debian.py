@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""
+A whole Debian, from the image that `lodge image build debian` makes: boots, keeps what is written, has a network.
+
+The image is built once and kept in $LODGE_CACHE; what a test changes is in an overlay of its own. What needs a mirror
+of Debian is skipped where the guest reaches none.
+"""
+
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import time
+import unittest
+
+import lodge
+
+PROMPT = b":~# "
+BOOT = 6 * lodge.PATIENCE
+ROOT_OFFSET = 135168 * 512  # of the third partition
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def has_network():
+    return b"--net" in lodge.run(["run", "--help"]).stdout
+
+
+class Debian(lodge.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        built = subprocess.run(
+            [lodge.TOOLS / "guest-image", "debian"], stdout=subprocess.PIPE, text=True, check=True, timeout=1500,
+            env=dict(os.environ, LODGE=lodge.LODGE),
+        )  # fmt: skip
+        cls.debian = pathlib.Path(built.stdout.strip())
+
+    def overlay(self, name):
+        """A disk of its own, over the image that all share."""
+        disk = self.folder / name
+        base = self.folder / "base.qcow2"
+        if not base.exists():
+            # A file in the same folder: what is elsewhere is not opened without being allowed.
+            subprocess.run(["cp", "--reflink=auto", self.debian / "disk.qcow2", base], check=True)
+        done = lodge.run(["image", "create", "-b", "base.qcow2", "-F", "qcow2", str(disk)], cwd=self.folder)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return disk
+
+    def arguments(self, disk, *more):
+        return [
+            "-c", "2", "-m", "1G", "--kernel", f"{self.debian}/vmlinuz", "--initrd", f"{self.debian}/initrd.img",
+            "--append", "root=/dev/vda3 ro console=ttyS0 quiet", "-d", str(disk), *more,
+        ]  # fmt: skip
+
+    def log_in(self, machine):
+        """Waits for the shell of whom the console logs in."""
+        machine.expect(b"login:", BOOT)
+        machine.expect(PROMPT, BOOT)
+
+    def type(self, machine, command, timeout=BOOT):
+        """What the command says, and its status. The mark is typed in two parts, so that its echo is not it."""
+        machine.send(command.encode() + b'; echo "sta""tus $?."\n')
+        machine.expect(b'tus $?."', timeout)
+        said = machine.expect(b"status ", timeout).decode(errors="replace").replace("\r", "")
+        status = int(machine.expect(b".", timeout))
+        machine.expect(PROMPT, timeout)
+        return said, status
+
+    def power_off(self, machine):
+        machine.send(b"poweroff\n")
+        # Reading goes on: a guest whose output nobody takes does not come to its end.
+        while machine.process.poll() is None and machine.read_some(BOOT):
+            pass
+        self.assertEqual(machine.wait(BOOT), 0)
+
+    def check_root(self, disk):
+        """The root file system as the machine left it."""
+        raw = self.folder / "checked.raw"
+        done = lodge.run(["image", "convert", "-O", "raw", str(disk), str(raw)], timeout=BOOT)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        checked = subprocess.run(["e2fsck", "-fn", f"{raw}?offset={ROOT_OFFSET}"], capture_output=True, text=True, check=False)
+        raw.unlink()
+        self.assertEqual(checked.returncode, 0, checked.stdout)
+
+    def test_boots_and_keeps(self):
+        """Systemd is content, a restart finds what was written, the file system is whole after the power-off."""
+        disk = self.overlay("keeps.qcow2")
+        start = time.monotonic()
+        with lodge.Machine(self.arguments(disk)) as machine:
+            machine.expect(b"login:", BOOT)
+            print(f"login prompt after {time.monotonic() - start:.1f} s", flush=True)
+            machine.expect(PROMPT, BOOT)
+            said, status = self.type(machine, "systemctl is-system-running --wait")
+            self.assertEqual((said.split()[-1], status), ("running", 0), said)
+            said, _ = self.type(machine, "nproc; cut -d. -f1 /etc/debian_version")
+            self.assertEqual(said.split()[-2:], ["2", "12"])
+            self.type(machine, "cat /etc/machine-id >kept; sha256sum /usr/bin/* >sums; sync")
+            first = self.type(machine, "cat kept /etc/ssh/ssh_host_ed25519_key.pub")[0]
+            self.assertRegex(first, r"\b[0-9a-f]{32}\b")
+            self.assertIn("ssh-ed25519 ", first)
+            machine.send(b"reboot\n")
+            self.log_in(machine)
+            said, status = self.type(machine, "cmp kept /etc/machine-id && sha256sum --quiet -c sums && echo same")
+            self.assertEqual((said.split()[-1], status), ("same", 0), said)
+            self.power_off(machine)
+        self.check_root(disk)
+
+    def test_grows_with_the_disk(self):
+        """A larger disk makes a larger file system at the next boot."""
+        disk = self.overlay("grows.qcow2")
+        done = lodge.run(["image", "resize", str(disk), "+3G"])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with lodge.Machine(self.arguments(disk)) as machine:
+            self.log_in(machine)
+            self.type(machine, "systemctl is-system-running --wait")
+            said, _ = self.type(machine, "df -BM --output=size / | tail -n 1")
+            self.assertGreater(int(re.search(r"(\d+)M", said).group(1)), 6000)
+            self.power_off(machine)
+        self.check_root(disk)
+
+    def test_network(self):
+        """An address by DHCP, ssh through a forward with the key of the image, a package from a mirror."""
+        if not has_network():
+            self.skipTest("this lodge has no network")
+        port = free_port()
+        disk = f"{self.debian}/disk.qcow2,discard-changes"
+        with lodge.Machine(self.arguments(disk, "-n", f"user,forward=tcp:{port}:22")) as machine:
+            self.log_in(machine)
+            self.type(machine, "systemctl is-system-running --wait")
+            done = subprocess.run(
+                ["ssh", "-p", str(port), "-i", self.debian / "key", "-o", "BatchMode=yes",
+                 "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "root@127.0.0.1", "hostname"],
+                capture_output=True, text=True, timeout=BOOT, check=False, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+            self.assertEqual((done.stdout, done.returncode), ("debian\n", 0), done.stderr)
+            if self.type(machine, "timeout 60 apt-get update -q")[1] != 0:
+                self.skipTest("the guest reaches no mirror of Debian")
+            self.assertEqual(self.type(machine, "apt-get install -q -y hello")[1], 0)
+            self.assertIn("Hello, world!", self.type(machine, "hello")[0])
+
+
+class Usage(lodge.TestCase):
+    """What `lodge image build` refuses, before it does anything."""
+
+    def refused(self, *arguments):
+        done = lodge.run(["image", "build", *arguments], cwd=self.folder)
+        self.assertEqual(done.returncode, lodge.EXIT_USAGE, done.stderr)
+        self.assertEqual(done.stderr.count(b"\n"), 1)
+        self.assertEqual(list(self.folder.glob("*.build.*")), [])
+        return done.stderr.decode()
+
+    def test_refusals(self):
+        self.assertIn("fedora", self.refused("fedora"))
+        self.assertIn("--size", self.refused("debian", "-s", "10M"))
+        self.assertIn("--hostname", self.refused("debian", "--hostname", "a b"))
+        self.assertIn("--packages", self.refused("debian", "-p", "x; reboot"))
+        (self.folder / "there").touch()
+        self.assertIn("exists", self.refused("debian", "-o", "there"))
+
+    def test_a_builder_that_fails_leaves_nothing(self):
+        done = lodge.run(["image", "build", "debian", "-o", "x.qcow2", "--ssh-key", "missing.pub"], cwd=self.folder)
+        self.assertEqual(done.returncode, lodge.EXIT_FAILED)
+        self.assertIn(b"missing.pub", done.stderr)
+        self.assertEqual(list(self.folder.glob("x.qcow2*")), [])
+
+
+if __name__ == "__main__":
+    lodge.main()
