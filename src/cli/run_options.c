@@ -94,6 +94,16 @@ static bool take_disk(struct vmm_options *options, const char *value)
     return true;
 }
 
+static bool take_net(struct vmm_options *options, const char *value)
+{
+    if (options->net_count == VMM_NETS) {
+        log_error("--net may be given %d times" TRY_HELP, (int)VMM_NETS);
+        return false;
+    }
+    options->nets[options->net_count++] = value;
+    return true;
+}
+
 static bool take_vsock(struct vmm_options *options, const char *value)
 {
     options->vsock = value;
@@ -186,6 +196,8 @@ static const struct option options_known[] = {
     {"--append", NULL, "STRING", "the kernel's command line", take_append},
     {"--disk", "-d", "FILE[,...]",
      "a disk; again for more. After the file: format=raw|qcow2, readonly, discard-changes, ...", take_disk},
+    {"--net", "-n", "KIND[,...]",
+     "a network card; again for more: user[,forward=tcp:HOSTPORT:GUESTPORT], tap=IF, none (default user)", take_net},
     {"--console", NULL, "KIND", "what the terminal is connected to: serial (ttyS0), virtio (hvc0) (default serial)",
      take_console},
     {"--vsock", NULL, "PATH[,cid=N]",
@@ -273,6 +285,8 @@ enum parse_result run_options_parse(char **arguments, struct vmm_options *option
         log_error("there is nothing to boot: give --kernel FILE" TRY_HELP);
         return PARSE_ERROR;
     }
+    if (options->net_count == 0)
+        options->nets[options->net_count++] = "user";
     return PARSE_RUN;
 }
 
