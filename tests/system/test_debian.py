@@ -68,6 +68,7 @@ class Debian(lodge.TestCase):
         machine.send(command.encode() + b'; echo "sta""tus $?."\n')
         machine.expect(b'tus $?."', timeout)
         said = machine.expect(b"status ", timeout).decode(errors="replace").replace("\r", "")
+        said = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", said)  # what the shell tells the terminal
         status = int(machine.expect(b".", timeout))
         machine.expect(PROMPT, timeout)
         return said, status
