@@ -2,11 +2,16 @@
 
 #include "base/bits.h"
 #include "base/memory.h"
+#include "board/irqchip.h"
 #include "board/q35_firmware.h"
 #include "port/log.h"
 
 enum { IRQ_TIMER = 0, IRQ_KEYBOARD = 1, IRQ_SERIAL2 = 3, IRQ_SERIAL1 = 4, IRQ_RTC = 8, IRQ_MOUSE = 12 };
 enum { SERIAL1_BASE = 0x3f8, SERIAL2_BASE = 0x2f8 };
+
+/* A message that is an NMI for every processor: what the NMI button is where the engine has the local APICs. */
+#define NMI_ADDRESS 0xfeeff000ull
+enum { NMI_DATA = 4 << 8 };
 
 /* --- the ends of wires --- */
 
@@ -44,6 +49,36 @@ static uint64_t q35_engine_tsc(void *opaque, unsigned cpu)
     const struct machine *machine = opaque;
 
     return machine->engine->ops->tsc(machine->vcpus[cpu]);
+}
+
+/* --- where interrupts go: to the models, or to the engine's own controllers --- */
+
+static bool q35_engine_interrupts(const struct q35 *q35)
+{
+    const struct engine *engine = q35->machine->engine;
+
+    return engine && engine->ops->irqchip;
+}
+
+static struct msi_sink q35_messages(struct q35 *q35)
+{
+    if (q35_engine_interrupts(q35))
+        return irqchip_messages(q35->machine->engine);
+    return (struct msi_sink){.send = lapic_bus_send_msi, .router = &q35->apics};
+}
+
+static struct irq_line q35_ioapic_line(struct q35 *q35)
+{
+    if (q35_engine_interrupts(q35))
+        return irqchip_ioapic_line(q35->machine->engine);
+    return (struct irq_line){.set = ioapic_set_irq, .controller = &q35->ioapic};
+}
+
+static struct irq_line q35_pic_line(struct q35 *q35)
+{
+    if (q35_engine_interrupts(q35))
+        return irqchip_pic_line(q35->machine->engine);
+    return (struct irq_line){.set = pic_set_irq, .controller = &q35->pic};
 }
 
 static struct irq_line q35_isa_irq(struct q35 *q35, unsigned irq)
@@ -88,10 +123,9 @@ static enum status q35_check(const struct machine *machine, const struct q35_con
 
 static void q35_make_interrupt_controllers(struct q35 *q35, struct assembly *assembly)
 {
-    const struct msi_sink messages = {.send = lapic_bus_send_msi, .router = &q35->apics};
+    const struct msi_sink messages = q35_messages(q35);
     const struct irq_line intr = {.set = q35_set_intr, .controller = q35};
-    const struct irq_line pic = {.set = pic_set_irq, .controller = &q35->pic};
-    const struct irq_line ioapic = {.set = ioapic_set_irq, .controller = &q35->ioapic};
+    const struct irq_line pic = q35_pic_line(q35), ioapic = q35_ioapic_line(q35);
     struct machine *machine = q35->machine;
 
     lapic_bus_init(&q35->apics, machine, &q35->config.tsc);
@@ -105,7 +139,7 @@ static void q35_make_interrupt_controllers(struct q35 *q35, struct assembly *ass
 
 static void q35_make_pci(struct q35 *q35, struct assembly *assembly)
 {
-    const struct msi_sink messages = {.send = lapic_bus_send_msi, .router = &q35->apics};
+    const struct msi_sink messages = q35_messages(q35);
     const struct irq_line pirq = {.set = lpc_set_pirq, .controller = &q35->lpc};
     const struct pci_host_reset_control reset_control = {
         .read = reset_control_read,
@@ -113,7 +147,7 @@ static void q35_make_pci(struct q35 *q35, struct assembly *assembly)
         .context = &q35->reset_control,
     };
     const struct lpc_wiring wiring = {
-        .ioapic = {.set = ioapic_set_irq, .controller = &q35->ioapic},
+        .ioapic = q35_ioapic_line(q35),
         .pic = {.set = isa_wires_set_pirq, .controller = &q35->isa_wires},
         .isa = {.set = isa_wires_set_sci, .controller = &q35->isa_wires},
         .place_acpi = pm_place,
@@ -188,16 +222,25 @@ enum status q35_init(struct q35 *q35, struct machine *machine, const struct q35_
     q35_make_interrupt_controllers(q35, &assembly);
     q35_make_pci(q35, &assembly);
     q35_make_legacy(q35, &assembly);
+    if (q35_engine_interrupts(q35))
+        irqchip_take_over(q35);
     q35_describe_memory(q35);
     return assembly.status == STATUS_OK ? q35_reset(q35) : assembly.status;
 }
 
 enum status q35_reset(struct q35 *q35)
 {
+    enum status status;
+
     lock_acquire(&q35->machine->lock);
-    machine_reset_devices(q35->machine);
+    status = machine_reset_devices(q35->machine);
     lock_release(&q35->machine->lock);
-    return q35->config.firmware ? STATUS_OK : q35_play_firmware(q35);
+    if (status != STATUS_OK || q35->config.firmware)
+        return status;
+    status = q35_play_firmware(q35);
+    if (status == STATUS_OK && q35->pic.device.proxy)
+        status = q35->pic.device.proxy->put(&q35->pic.device); /* firmware has set the ELCR in the model */
+    return status;
 }
 
 bool q35_press_power(struct q35 *q35)
@@ -213,6 +256,9 @@ bool q35_press_power(struct q35 *q35)
 void q35_press_nmi(struct q35 *q35)
 {
     lock_acquire(&q35->machine->lock);
-    lapic_bus_pulse_lint1(&q35->apics);
+    if (q35_engine_interrupts(q35))
+        q35->machine->engine->ops->irqchip->send_msi(q35->machine->engine, NMI_ADDRESS, NMI_DATA);
+    else
+        lapic_bus_pulse_lint1(&q35->apics);
     lock_release(&q35->machine->lock);
 }

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/status.h"
 #include "state/schema.h"
 
 struct device;
@@ -58,10 +59,21 @@ struct device_type {
     void (*resume)(struct device *device);  /* after its state was replaced: re-arm timers, lines; may be NULL */
 };
 
+/*
+ * Somebody else does the device's work and has its state, as an engine with interrupt controllers of its own: this is
+ * called instead of the type's quiesce and resume, and after its reset. fetch() fills in the state struct, put() takes
+ * it; both log their errors.
+ */
+struct device_proxy {
+    enum status (*fetch)(struct device *device) MUST_CHECK;
+    enum status (*put)(struct device *device) MUST_CHECK;
+};
+
 struct device {
     const struct device_type *type;
     const char *path;       /* unique in the machine: "isa/uart0", "pci/00:1f.0" */
     struct device *next;    /* the machine's list */
+    const struct device_proxy *proxy; /* NULL: the model does its work itself */
 };
 
 static inline void *device_state(struct device *device)

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "core/irqchip.h"
 #include "core/vcpu.h"
 #include "x86/cpuid.h"
 
@@ -24,8 +25,17 @@ struct engine_statistics {
 struct engine_ops {
     const char *name; /* "dbt", "kvm" */
 
-    /* Fill in what this engine can carry before the CPUID table is built. */
-    void (*limits)(struct cpuid_request *request);
+    /* NULL: the board's models deliver interrupts, and the engine asks them (struct apic_ops). */
+    const struct irqchip_ops *irqchip;
+
+    /*
+     * HLT, INIT and SIPI are the engine's: run() sleeps in them by itself until attention, knows of all activities, and
+     * is called in all of them.
+     */
+    bool owns_waiting;
+
+    /* Fill in what this engine can carry before the CPUID table is built. Errors are logged. */
+    enum status (*limits)(struct cpuid_request *request) MUST_CHECK;
 
     /* machine->memory, machine->cpuid and machine->cpu_count are set. Owner: the machine. */
     enum status (*create)(struct machine *machine, struct engine **engine) MUST_CHECK;
@@ -41,8 +51,8 @@ struct engine_ops {
 
     /*
      * The vCPU is not running (its own thread outside run(), or paused). Of the activities an engine
-     * knows running and halted; the others are the loop's, so others call vcpu_get_state() and
-     * vcpu_set_state() (core/vcpu.h).
+     * without owns_waiting knows running and halted; the others are the loop's, so others call
+     * vcpu_get_state() and vcpu_set_state() (core/vcpu.h).
      */
     void (*get_state)(struct vcpu *vcpu, struct cpu_state *state);
     enum status (*set_state)(struct vcpu *vcpu, const struct cpu_state *state) MUST_CHECK;

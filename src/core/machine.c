@@ -34,8 +34,45 @@ void machine_end(struct machine *machine, enum machine_end end, uint32_t value)
         machine->ended(machine);
 }
 
-void machine_reset_devices(struct machine *machine)
+static enum status first_error(enum status first, enum status next)
 {
-    for (struct device *device = machine->devices; device != NULL; device = device->next)
+    return first == STATUS_OK ? next : first;
+}
+
+enum status machine_reset_devices(struct machine *machine)
+{
+    enum status status = STATUS_OK;
+
+    for (struct device *device = machine->devices; device != NULL; device = device->next) {
         device->type->reset(device);
+        if (device->proxy)
+            status = first_error(status, device->proxy->put(device));
+    }
+    return status;
+}
+
+enum status machine_quiesce_devices(struct machine *machine)
+{
+    enum status status = STATUS_OK;
+
+    for (struct device *device = machine->devices; device != NULL; device = device->next) {
+        if (device->proxy)
+            status = first_error(status, device->proxy->fetch(device));
+        else if (device->type->quiesce)
+            device->type->quiesce(device);
+    }
+    return status;
+}
+
+enum status machine_resume_devices(struct machine *machine)
+{
+    enum status status = STATUS_OK;
+
+    for (struct device *device = machine->devices; device != NULL; device = device->next) {
+        if (device->proxy)
+            status = first_error(status, device->proxy->put(device));
+        else if (device->type->resume)
+            device->type->resume(device);
+    }
+    return status;
 }

@@ -54,7 +54,14 @@ void machine_add_device(struct machine *machine, struct device *device);
 /* End the machine: all vCPUs get ATTENTION_STOP. The first reason wins. Any thread, any lock. */
 void machine_end(struct machine *machine, enum machine_end end, uint32_t value);
 
-/* All devices back to power-on; vCPUs are not touched. Machine lock held, no vCPU runs. */
-void machine_reset_devices(struct machine *machine);
+/* All devices back to power-on; vCPUs are not touched. Machine lock held, no vCPU runs. Errors are a proxy's. */
+enum status machine_reset_devices(struct machine *machine) MUST_CHECK;
+
+/*
+ * Before the devices' state structs are read, and after they were replaced: in the order in which the devices were
+ * added, all of them, and the first error is kept. Machine lock held, no vCPU runs. Errors are a proxy's.
+ */
+enum status machine_quiesce_devices(struct machine *machine) MUST_CHECK;
+enum status machine_resume_devices(struct machine *machine) MUST_CHECK;
 
 #endif

@@ -54,6 +54,8 @@ void vcpu_resume(struct vcpu *vcpu)
 void vcpu_get_state(struct vcpu *vcpu, struct cpu_state *state)
 {
     vcpu->engine->ops->get_state(vcpu, state);
+    if (vcpu->engine->ops->owns_waiting)
+        return;
     if (vcpu->activity == CPU_WAIT_FOR_SIPI || vcpu->activity == CPU_SHUTDOWN)
         state->activity = vcpu->activity;
 }
@@ -63,7 +65,7 @@ enum status vcpu_set_state(struct vcpu *vcpu, const struct cpu_state *state)
     enum status status = vcpu->engine->ops->set_state(vcpu, state);
 
     if (status == STATUS_OK)
-        vcpu->activity = state->activity;
+        vcpu->activity = vcpu->engine->ops->owns_waiting ? CPU_RUNNING : state->activity;
     return status;
 }
 

@@ -32,8 +32,8 @@ static enum status assembly_lay_out(struct machine *machine, const struct assemb
     status = memory_init(&machine->memory, parts->memory->host, parts->memory->fd, parts->memory->size);
     if (status != STATUS_OK)
         return status;
-    parts->engine->limits(&request);
-    return cpuid_build(&machine->cpuid, &request);
+    status = parts->engine->limits(&request);
+    return status == STATUS_OK ? cpuid_build(&machine->cpuid, &request) : status;
 }
 
 static enum status assembly_create_vcpus(struct machine *machine, const struct engine_ops *ops)

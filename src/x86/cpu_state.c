@@ -134,8 +134,7 @@ static bool xsave_valid(const struct cpu_state *cpu)
 static bool pending_valid(const struct cpu_state *cpu)
 {
     return cpu->activity <= CPU_SHUTDOWN && cpu->interrupt_shadow <= 2 && cpu->nmi_blocked <= 1 &&
-           cpu->nmi_pending <= 1 && cpu->exception_pending <= 1 && cpu->exception_has_error <= 1 &&
-           cpu->exception_vector < VECTOR_FIRST_EXTERNAL;
+           cpu->nmi_pending <= 1 && cpu->exception_pending <= 1 && cpu->exception_has_error <= 1;
 }
 
 static bool cpu_state_valid(const void *candidate)

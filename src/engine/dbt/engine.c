@@ -42,11 +42,12 @@ OFFSET_IS(jump, OFF_JUMP);
 
 enum { RETURN_STACK = 68 << 10, KVM_CLOCK_FEATURES = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 24 };
 
-static void dbt_limits(struct cpuid_request *request)
+static enum status dbt_limits(struct cpuid_request *request)
 {
     request->xcr0_allowed = VECTOR_COMPONENTS;
     request->kvm_features = KVM_CLOCK_FEATURES;
     request->one_gib_pages = true;
+    return STATUS_OK;
 }
 
 /* ---- guest memory written by devices ---- */
@@ -272,6 +273,7 @@ static enum status dbt_set_state(struct vcpu *vcpu, const struct cpu_state *stat
         c->cpl = state->rflags & RFLAGS_VM
                      ? 3
                      : (uint8_t)((c->segment[SEG_SS].attributes & SEGMENT_DPL) >> SEGMENT_DPL_SHIFT);
+    c->exception_software = 0;
     c->halted = state->activity == CPU_HALTED;
     c->irq_waiting = 1;
     c->exit_chain = 0;

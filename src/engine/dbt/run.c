@@ -438,6 +438,10 @@ enum vcpu_exit dbt_run(struct vcpu *vcpu)
             exit = VCPU_EXIT_SHUTDOWN;
             break;
         }
+        if (c->exception_pending && !deliver_exception(c)) { /* from a state that was set */
+            exit = VCPU_EXIT_SHUTDOWN;
+            break;
+        }
         if (c->halted) {
             exit = VCPU_EXIT_HALT;
             break;
