@@ -83,6 +83,12 @@ static bool table_remove(struct bus *bus, const struct region *region)
     return false;
 }
 
+static void tell_observer(const struct bus *bus, struct region *region)
+{
+    if (region->doorbell && bus->observer)
+        bus->observer->placed(bus->observer, region);
+}
+
 enum status bus_add(struct bus *bus, struct region *region)
 {
     if (region->device == NULL || !access_size_valid(region->smallest) || !access_size_valid(region->largest) ||
@@ -100,6 +106,7 @@ enum status bus_add(struct bus *bus, struct region *region)
         return STATUS_EXISTS;
     }
     table_insert(bus, region);
+    tell_observer(bus, region);
     return STATUS_OK;
 }
 
@@ -118,6 +125,7 @@ enum status bus_place(struct bus *bus, struct region *region, uint64_t base, boo
     region->base = base;
     region->enabled = enabled && status == STATUS_OK;
     table_insert(bus, region);
+    tell_observer(bus, region);
     return status;
 }
 

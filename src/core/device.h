@@ -43,7 +43,8 @@ struct region {
     uint64_t size;
     uint8_t smallest; /* bytes; the bus widens smaller reads and drops smaller writes */
     uint8_t largest;  /* bytes; the bus splits larger accesses */
-    bool doorbell;    /* a write only notifies; KVM may turn it into an ioeventfd */
+    bool doorbell;    /* a write only notifies, its value does not matter; KVM may turn it into an ioeventfd */
+    uint32_t doorbell_stride; /* bytes between the addresses that notify of different things */
     bool enabled;     /* a disabled region is not there */
     struct device *device;
     unsigned index;   /* the model's own number for it */

@@ -13,6 +13,6 @@ struct probe_verdict {
     uint32_t detail; /* KVM's exit reason, for PROBE_ANSWER */
 };
 
-struct probe_verdict probe_kvm_child(void);
+struct probe_verdict probe_kvm_child(const char *device);
 
 #endif
