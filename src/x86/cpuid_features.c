@@ -29,7 +29,7 @@ enum {
 
 const struct cpuid_feature cpuid_features[] = {
     {"fpu", 1, 0, EDX, 0, LEVEL_1, VENDOR_ANY, 0},
-    {"vme", 1, 0, EDX, 1, LEVEL_1, VENDOR_ANY, 0},
+    {"vme", 1, 0, EDX, 1, LEVEL_HOST, VENDOR_ANY, 0},
     {"de", 1, 0, EDX, 2, LEVEL_1, VENDOR_ANY, 0},
     {"pse", 1, 0, EDX, 3, LEVEL_1, VENDOR_ANY, 0},
     {"tsc", 1, 0, EDX, 4, LEVEL_1, VENDOR_ANY, 0},
