@@ -27,6 +27,7 @@ struct cpuid_request {
     uint32_t tsc_khz;        /* guest TSC frequency, for leaves 0x15 and 0x4000_0010 */
     uint32_t kvm_features;   /* leaf 0x4000_0001 EAX; 0: none are served */
     bool one_gib_pages, la57_denied;
+    bool system_emulated;    /* the engine carries out system instructions and paging itself: CPUID_SYSTEM */
     struct cpuid_leaf carried[CPUID_CARRIED]; /* the feature words of what the engine carries; */
     unsigned carried_count;                   /* 0: all that the host has */
 };

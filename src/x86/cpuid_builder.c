@@ -90,10 +90,12 @@ bool builder_shown(struct cpuid_builder *builder, const struct cpuid_feature *fe
         return false;
     if (feature->level == LEVEL_MACHINE)
         return true;
-    if (feature->level > builder->model->level || (builder->xcr0 & feature->xcr0) != feature->xcr0)
+    if (feature->level > builder->model->level || (feature->needs & 0xff & ~builder->xcr0) != 0)
         return false;
     if (feature->leaf == 0x80000001 && feature->reg == EDX && feature->bit == 26 && !builder->request->one_gib_pages)
         return false;
+    if (builder->request->system_emulated && (feature->needs & CPUID_SYSTEM))
+        return true;
     return host_has(builder, feature) && engine_carries(builder, feature);
 }
 

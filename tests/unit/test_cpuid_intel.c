@@ -89,6 +89,25 @@ static void what_no_engine_carries_is_hidden(void **state)
     assert_true(cpuid_has(&table, 7, 0, EBX, 16)); /* AVX-512 stays */
 }
 
+/* This processor has neither UMIP nor RDPID; an engine may. Of what programs run directly, nothing comes along. */
+static void the_engines_own_are_shown_without_the_processor(void **state)
+{
+    const struct cpuid_request request = {.model = "host",
+                                          .cpus = 4,
+                                          .xcr0_allowed = ~0ull,
+                                          .tsc_khz = 2100000,
+                                          .one_gib_pages = true,
+                                          .system_emulated = true};
+    static struct cpuid_table own;
+
+    (void)state;
+    assert_int_equal(cpuid_build(&own, &request), STATUS_OK);
+    assert_int_equal(cpuid_query(&own, 7, 0, 1, 0, 0xe7).ecx, 1u << 2 | 1u << 22);
+    assert_int_equal(cpuid_query(&own, 7, 0, 1, 0, 0xe7).ebx, query(7, 0).ebx);
+    assert_int_equal(cpuid_query(&own, 1, 0, 1, 0, 0xe7).ecx, query(1, 0).ecx);
+    assert_int_equal(cpuid_query(&own, 0x80000001, 0, 1, 0, 0xe7).edx, query(0x80000001, 0).edx);
+}
+
 static void no_page_table_isolation_is_needed(void **state)
 {
     (void)state;
@@ -155,6 +174,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(what_no_engine_carries_is_hidden, build),
+        cmocka_unit_test_setup(the_engines_own_are_shown_without_the_processor, build),
         cmocka_unit_test_setup(no_page_table_isolation_is_needed, build),
         cmocka_unit_test_setup(caches_and_cores, build),
         cmocka_unit_test_setup(the_layout_of_xsave_is_the_processors, build),

@@ -47,6 +47,7 @@ static enum status dbt_limits(struct cpuid_request *request)
     request->xcr0_allowed = VECTOR_COMPONENTS;
     request->kvm_features = KVM_CLOCK_FEATURES;
     request->one_gib_pages = true;
+    request->system_emulated = true;
     return STATUS_OK;
 }
 
