@@ -21,6 +21,18 @@ PROGRAMS = sorted(path.stem for path in (HERE / "programs").glob("*.c"))
 # between the two than the compiler's choice of registers, so they are all compared with themselves.
 PROGRAMS_32 = [name for name in PROGRAMS if name != "ptrace"]
 
+# The end of ptrace.c's output where the processor's watchpoints reach programs.
+WATCHED = """\
+watchpoint: stopped by 5
+value 1, dr6 1
+watchpoint: stopped by 5
+value 2, dr6 1
+syscall: stopped by 5
+number 110
+end: ended with 15
+status 0
+"""
+
 
 class Programs(lodge.TestCase):
     @classmethod
@@ -35,6 +47,10 @@ class Programs(lodge.TestCase):
         if cls.borrowed:
             print("this kernel runs no 32-bit programs: they are compared with their 64-bit builds")
         cls.native = {name: cls.run_natively(cls.stand_in(name)) for name in cls.binaries}
+        before, missed, _ = cls.native["ptrace"].partition("watchpoint: ended")
+        if missed:
+            print("this host has no watchpoints for programs: the guest's are compared with what the manual says")
+            cls.native["ptrace"] = before + WATCHED
 
     @classmethod
     def native_32_missing(cls):
