@@ -119,6 +119,21 @@ bool forms_allowed(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *
     return true;
 }
 
+bool forms_hidden(const ZydisDecodedInstruction *z)
+{
+    switch (z->meta.isa_ext) {
+    case ZYDIS_ISA_EXT_ENQCMD:
+    case ZYDIS_ISA_EXT_MOVDIR:
+    case ZYDIS_ISA_EXT_RTM:
+    case ZYDIS_ISA_EXT_SERIALIZE:
+    case ZYDIS_ISA_EXT_UINTR:
+    case ZYDIS_ISA_EXT_WAITPKG:
+        return true;
+    default:
+        return false;
+    }
+}
+
 bool forms_stores_pointers(ZydisMnemonic mnemonic)
 {
     switch (mnemonic) {
