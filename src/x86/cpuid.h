@@ -28,6 +28,7 @@ struct cpuid_request {
     uint32_t kvm_features;   /* leaf 0x4000_0001 EAX; 0: none are served */
     bool one_gib_pages, la57_denied;
     bool system_emulated;    /* the engine carries out system instructions and paging itself: CPUID_SYSTEM */
+    uint64_t arch_capabilities; /* IA32_ARCH_CAPABILITIES */
     struct cpuid_leaf carried[CPUID_CARRIED]; /* the feature words of what the engine carries; */
     unsigned carried_count;                   /* 0: all that the host has */
 };
@@ -36,6 +37,7 @@ struct cpuid_table {
     struct cpuid_leaf leaves[CPUID_LEAVES];
     unsigned count;
     uint32_t max_basic, max_extended, max_hypervisor;
+    uint64_t arch_capabilities; /* what the register reads as, where its feature bit is shown */
 };
 
 /*

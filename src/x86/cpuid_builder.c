@@ -88,6 +88,10 @@ bool builder_shown(struct cpuid_builder *builder, const struct cpuid_feature *fe
 {
     if (feature->vendor != VENDOR_ANY && feature->vendor != builder->vendor)
         return false;
+    if (feature->needs & CPUID_CLAIM)
+        return builder->request->system_emulated || engine_carries(builder, feature);
+    if ((feature->needs & CPUID_CURE) && builder->request->system_emulated)
+        return false;
     if (feature->level == LEVEL_MACHINE)
         return true;
     if (feature->level > builder->model->level || (feature->needs & 0xff & ~builder->xcr0) != 0)

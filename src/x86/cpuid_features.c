@@ -14,8 +14,12 @@
  * IBRS that stays on once it is set (IBRS_ALL in ARCH_CAPABILITIES_VALUE, x86/msr.h, which kernels
  * look for on every vendor's processor; IA32_SPEC_CTRL is plain storage), BTC_NO, SRSO_NO, TSA_*_NO.
  * What keeps one guest from another, and from the host, is the host's protection of processes.
- * STIBP and SSBD are not shown: there is nothing that a guest could control with them. Where an
+ * STIBP, SSBD, IBPB and their kin are not shown: there is nothing that a guest could control with them. Where an
  * honest "vulnerable" costs nothing (SSB), it stays.
+ *
+ * Under KVM the guest's branches are the processor's. There such a claim is made only if KVM makes it of its host
+ * (CPUID_CLAIM), the cures are shown as far as KVM carries them (CPUID_CURE), and IA32_ARCH_CAPABILITIES says what KVM
+ * says.
  */
 #include "x86/cpuid_features.h"
 
@@ -110,8 +114,12 @@ const struct cpuid_feature cpuid_features[] = {
 
     {"fsrm", 7, 0, EDX, 4, LEVEL_HOST, VENDOR_ANY, 0},
     {"avx512_vp2intersect", 7, 0, EDX, 8, LEVEL_HOST, VENDOR_ANY, AVX512},
-    {"spec_ctrl", 7, 0, EDX, 26, LEVEL_MACHINE, VENDOR_INTEL, 0},
-    {"arch_capabilities", 7, 0, EDX, 29, LEVEL_MACHINE, VENDOR_ANY, 0},
+    {"md_clear", 7, 0, EDX, 10, LEVEL_HOST, VENDOR_INTEL, CPUID_CURE},
+    {"spec_ctrl", 7, 0, EDX, 26, LEVEL_MACHINE, VENDOR_INTEL, CPUID_CLAIM},
+    {"intel_stibp", 7, 0, EDX, 27, LEVEL_HOST, VENDOR_INTEL, CPUID_CURE},
+    {"flush_l1d", 7, 0, EDX, 28, LEVEL_HOST, VENDOR_INTEL, CPUID_CURE},
+    {"arch_capabilities", 7, 0, EDX, 29, LEVEL_MACHINE, VENDOR_ANY, CPUID_CLAIM},
+    {"intel_ssbd", 7, 0, EDX, 31, LEVEL_HOST, VENDOR_INTEL, CPUID_CURE},
 
     {"avx_vnni", 7, 1, EAX, 4, LEVEL_HOST, VENDOR_ANY, AVX},
     {"avx512_bf16", 7, 1, EAX, 5, LEVEL_HOST, VENDOR_ANY, AVX512},
@@ -141,13 +149,16 @@ const struct cpuid_feature cpuid_features[] = {
     {"invariant_tsc", 0x80000007, 0, EDX, 8, LEVEL_HOST, VENDOR_ANY, 0},
 
     {"xsaveerptr", 0x80000008, 0, EBX, 2, LEVEL_HOST, VENDOR_AMD, 0},
-    {"ibrs", 0x80000008, 0, EBX, 14, LEVEL_MACHINE, VENDOR_AMD, 0},
-    {"btc_no", 0x80000008, 0, EBX, 29, LEVEL_MACHINE, VENDOR_AMD, 0},
+    {"ibpb", 0x80000008, 0, EBX, 12, LEVEL_HOST, VENDOR_AMD, CPUID_CURE},
+    {"ibrs", 0x80000008, 0, EBX, 14, LEVEL_MACHINE, VENDOR_AMD, CPUID_CLAIM},
+    {"stibp", 0x80000008, 0, EBX, 15, LEVEL_HOST, VENDOR_AMD, CPUID_CURE},
+    {"ssbd", 0x80000008, 0, EBX, 24, LEVEL_HOST, VENDOR_AMD, CPUID_CURE},
+    {"btc_no", 0x80000008, 0, EBX, 29, LEVEL_MACHINE, VENDOR_AMD, CPUID_CLAIM},
 
     {"lfence_rdtsc", 0x80000021, 0, EAX, 2, LEVEL_MACHINE, VENDOR_AMD, 0},
-    {"srso_no", 0x80000021, 0, EAX, 29, LEVEL_MACHINE, VENDOR_AMD, 0},
-    {"tsa_sq_no", 0x80000021, 0, ECX, 1, LEVEL_MACHINE, VENDOR_AMD, 0},
-    {"tsa_l1_no", 0x80000021, 0, ECX, 2, LEVEL_MACHINE, VENDOR_AMD, 0},
+    {"srso_no", 0x80000021, 0, EAX, 29, LEVEL_MACHINE, VENDOR_AMD, CPUID_CLAIM},
+    {"tsa_sq_no", 0x80000021, 0, ECX, 1, LEVEL_MACHINE, VENDOR_AMD, CPUID_CLAIM},
+    {"tsa_l1_no", 0x80000021, 0, ECX, 2, LEVEL_MACHINE, VENDOR_AMD, CPUID_CLAIM},
 };
 
 const size_t cpuid_feature_count = ARRAY_LENGTH(cpuid_features);

@@ -300,6 +300,7 @@ enum status cpuid_build(struct cpuid_table *table, const struct cpuid_request *r
     }
     builder.vendor = builder_is_host(&builder) ? builder_host_vendor(&builder) : VENDOR_AMD;
     builder.xcr0 = usable_xcr0(&builder);
+    table->arch_capabilities = request->arch_capabilities;
     status = check_promise(&builder);
     if (status != STATUS_OK)
         return status;

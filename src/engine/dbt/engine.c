@@ -16,6 +16,7 @@
 #include "engine/dbt/translator.h"
 #include "engine/dbt/vector.h"
 #include "port/log.h"
+#include "x86/msr.h"
 #include "x86/paging.h"
 
 #define OFFSET_IS(member, offset) _Static_assert(offsetof(struct dbt_vcpu, member) == (offset), #member)
@@ -48,6 +49,7 @@ static enum status dbt_limits(struct cpuid_request *request)
     request->kvm_features = KVM_CLOCK_FEATURES;
     request->one_gib_pages = true;
     request->system_emulated = true;
+    request->arch_capabilities = ARCH_CAPABILITIES_VALUE;
     return STATUS_OK;
 }
 

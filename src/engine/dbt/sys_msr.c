@@ -143,7 +143,7 @@ static bool special_read(struct dbt_vcpu *c, uint32_t msr, uint64_t *value)
         *value = c->spec_ctrl;
         return has_spec_ctrl(c);
     case MSR_IA32_ARCH_CAPABILITIES:
-        *value = ARCH_CAPABILITIES_VALUE;
+        *value = c->vcpu.machine->cpuid.arch_capabilities;
         return sys_feature(c, 7, 0, 3, 29);
     case MSR_KVM_SYSTEM_TIME:
     case MSR_KVM_SYSTEM_TIME_NEW:

@@ -7,6 +7,7 @@
 #include "base/bits.h"
 #include "engine/kvm/engine.h"
 #include "port/log.h"
+#include "x86/msr.h"
 #include "x86/regs.h"
 
 enum { SUPPORTED_ENTRIES = 256, KVM_CLOCK_FEATURES = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 24 };
@@ -60,6 +61,17 @@ static enum status read_supported(int kvm, struct cpuid_request *request)
     return STATUS_OK;
 }
 
+/* Of the host, with what KVM's own handling changes; asked of the system, not of a vCPU. Not there: says nothing. */
+static uint64_t read_arch_capabilities(int kvm)
+{
+    struct {
+        struct kvm_msrs header;
+        struct kvm_msr_entry entry;
+    } list = {.header.nmsrs = 1, .entry.index = MSR_IA32_ARCH_CAPABILITIES};
+
+    return ioctl(kvm, KVM_GET_MSRS, &list) == 1 ? list.entry.data : 0;
+}
+
 enum status kvm_limits(struct cpuid_request *request)
 {
     enum status status;
@@ -71,6 +83,7 @@ enum status kvm_limits(struct cpuid_request *request)
     request->xcr0_allowed = XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512;
     request->kvm_features = KVM_CLOCK_FEATURES;
     request->one_gib_pages = true;
+    request->arch_capabilities = read_arch_capabilities(kvm);
     status = read_supported(kvm, request);
     close(kvm);
     return status;

@@ -373,7 +373,8 @@ uint64_t kvm_tsc(const struct vcpu *vcpu)
  */
 enum status kvm_state_prepare(struct kvm_cpu *cpu)
 {
-    uint32_t khz = cpuid_query(&cpu->vcpu.machine->cpuid, 0x40000010, 0, 0, 0, 0).eax;
+    const struct cpuid_table *table = &cpu->vcpu.machine->cpuid;
+    uint32_t khz = cpuid_query(table, 0x40000010, 0, 0, 0, 0).eax;
     enum status status;
 
     if (ioctl(cpu->fd, KVM_SET_TSC_KHZ, (unsigned long)khz) < 0) {
@@ -381,5 +382,7 @@ enum status kvm_state_prepare(struct kvm_cpu *cpu)
         return STATUS_UNSUPPORTED;
     }
     status = kvm_enable(cpu->fd, KVM_CAP_ENFORCE_PV_FEATURE_CPUID, 1, "KVM_CAP_ENFORCE_PV_FEATURE_CPUID");
-    return status;
+    if (status != STATUS_OK || !cpuid_has(table, 7, 0, 3, 29))
+        return status;
+    return kvm_msr_set(cpu, MSR_IA32_ARCH_CAPABILITIES, table->arch_capabilities);
 }
