@@ -61,7 +61,7 @@ static enum status check_promise(struct cpuid_builder *builder)
 
         if (builder_is_host(builder) || feature->level > builder->model->level || feature->vendor == VENDOR_INTEL)
             continue;
-        if (!builder_shown(builder, feature)) {
+        if (!(feature->needs & CPUID_CLAIM) && !builder_shown(builder, feature)) {
             log_error("cpu model %s: this host or engine lacks %s; use --cpu host, or a smaller model",
                       builder->model->name, feature->name);
             return STATUS_UNSUPPORTED;

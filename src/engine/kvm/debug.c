@@ -36,11 +36,24 @@ static void take_points(struct kvm_guest_debug *debug, const struct debug_contro
     debug->control |= KVM_GUESTDBG_USE_HW_BP;
 }
 
+static bool stops_at_int3(struct kvm_engine *kvm)
+{
+    if (kvm->int3 == INT3_UNKNOWN)
+        kvm->int3 = kvm_debug_probe(kvm->kvm) ? INT3_STOPS : INT3_LOST;
+    return kvm->int3 == INT3_STOPS;
+}
+
 enum status kvm_debug_set(struct vcpu *vcpu, const struct debug_control *control)
 {
     struct kvm_cpu *cpu = kvm_cpu_of(vcpu);
     struct kvm_guest_debug debug = {0};
 
+    if (control->breakpoints && !stops_at_int3(kvm_engine_of(vcpu->engine))) {
+        log_warning(
+            "engine kvm: this host's KVM does not stop at INT3; there are %d breakpoints, all of them hardware's",
+            DEBUG_POINTS);
+        return STATUS_UNSUPPORTED;
+    }
     cpu->debug = *control;
     if (control->single_step)
         debug.control |= KVM_GUESTDBG_SINGLESTEP;

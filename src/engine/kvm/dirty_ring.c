@@ -4,6 +4,7 @@
  * memory, which a bitmap does.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -13,11 +14,14 @@
 
 enum { RING_ENTRIES = 4096, RING_BYTES = RING_ENTRIES * sizeof(struct kvm_dirty_gfn) };
 
-/* Bitmaps, where this KVM has no rings or wants them smaller. */
+/* Bitmaps, where this KVM has no rings or wants them smaller, or where the environment asks for them. */
 enum status kvm_ring_prepare(struct kvm_engine *kvm)
 {
     struct kvm_enable_cap enable = {.cap = KVM_CAP_DIRTY_LOG_RING, .args = {RING_BYTES}};
+    const char *wanted = getenv("LODGE_KVM_DIRTY_LOG");
 
+    if (wanted && strcmp(wanted, "bitmap") == 0)
+        return STATUS_OK;
     if (ioctl(kvm->kvm, KVM_CHECK_EXTENSION, (unsigned long)KVM_CAP_DIRTY_LOG_RING) < (int)RING_BYTES)
         return STATUS_OK;
     if (ioctl(kvm->vm, KVM_ENABLE_CAP, &enable) == 0)

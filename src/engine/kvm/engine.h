@@ -73,6 +73,7 @@ struct kvm_engine {
     struct kvm_messages messages;     /* machine lock */
     struct kvm_dirty dirty;
     struct kvm_doorbells *doorbells;
+    enum { INT3_UNKNOWN, INT3_STOPS, INT3_LOST } int3; /* found out when a debugger first asks */
 };
 
 static inline struct kvm_engine *kvm_engine_of(const struct engine *engine)
@@ -122,6 +123,9 @@ enum status kvm_kick_prepare(void) MUST_CHECK;
 /* exit.c: what the guest left KVM for. False: *exit says what for the vCPU's loop; true: the guest goes on. */
 bool kvm_exit(struct kvm_cpu *cpu, enum vcpu_exit *exit);
 void kvm_exit_error(struct kvm_cpu *cpu, int error); /* KVM_RUN itself failed: the report */
+
+/* debug_probe.c: does KVM stop at INT3? */
+bool kvm_debug_probe(int kvm);
 
 /* debug.c */
 enum status kvm_debug_set(struct vcpu *vcpu, const struct debug_control *control) MUST_CHECK;
