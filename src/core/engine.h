@@ -22,6 +22,15 @@ struct engine_statistics {
     uint64_t memory_bytes; /* host memory that the engine holds, guest RAM not counted */
 };
 
+/* One exception that an engine raised in a guest. */
+struct exception_record {
+    uint64_t rip;     /* of the instruction, as an offset in CS; behind it for software interrupts and traps */
+    uint64_t address; /* CR2 for #PF */
+    uint32_t error;   /* the error code, if there is one */
+    uint8_t vector;
+    bool has_error;
+};
+
 struct engine_ops {
     const char *name; /* "dbt", "kvm" */
 
@@ -62,6 +71,12 @@ struct engine_ops {
      * engine or host cannot.
      */
     enum status (*set_debug)(struct vcpu *vcpu, const struct debug_control *control) MUST_CHECK;
+
+    /*
+     * The last exceptions that the guest saw, oldest first; at most room. Returns how many. The vCPU is not running.
+     * NULL: this engine does not see them.
+     */
+    unsigned (*recent_exceptions)(const struct vcpu *vcpu, struct exception_record *records, unsigned room);
 
     /* What RDTSC would give this vCPU's guest now. Any thread. */
     uint64_t (*tsc)(const struct vcpu *vcpu);

@@ -42,6 +42,11 @@ struct machine {
     _Atomic uint32_t end;             /* enum machine_end; the first reason stays */
     uint32_t exit_value;
     void (*ended)(struct machine *machine); /* told once per end, with or without locks, any thread; NULL or the owner's */
+    /*
+     * A vCPU shut down (VCPU_EXIT_SHUTDOWN) or its engine gave up (VCPU_EXIT_FAILED): the time for a report. Its own
+     * thread, no locks, before the machine ends; NULL or the owner's.
+     */
+    void (*crashed)(struct vcpu *vcpu, enum vcpu_exit exit);
     void (*debug_stopped)(struct vcpu *vcpu); /* VCPU_EXIT_DEBUG: it pauses itself next; its own thread, no locks; may be NULL */
 };
 

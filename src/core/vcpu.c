@@ -84,10 +84,18 @@ enum status vcpu_reset(struct vcpu *vcpu)
     return vcpu_set_state(vcpu, &state);
 }
 
+static void crash(struct vcpu *vcpu, enum vcpu_exit exit, enum machine_end end)
+{
+    vcpu->activity = CPU_SHUTDOWN;
+    if (vcpu->machine->crashed)
+        vcpu->machine->crashed(vcpu, exit);
+    machine_end(vcpu->machine, end, 0);
+}
+
 static void replace_state(struct vcpu *vcpu, const struct cpu_state *state)
 {
     if (vcpu_set_state(vcpu, state) != STATUS_OK)
-        machine_end(vcpu->machine, MACHINE_FAILED, 0);
+        crash(vcpu, VCPU_EXIT_FAILED, MACHINE_FAILED);
 }
 
 static void stay_paused(struct vcpu *vcpu)
@@ -139,12 +147,10 @@ static void run(struct vcpu *vcpu)
         vcpu->activity = CPU_HALTED;
         return;
     case VCPU_EXIT_SHUTDOWN:
-        vcpu->activity = CPU_SHUTDOWN;
-        machine_end(vcpu->machine, MACHINE_TRIPLE_FAULT, 0);
+        crash(vcpu, VCPU_EXIT_SHUTDOWN, MACHINE_TRIPLE_FAULT);
         return;
     case VCPU_EXIT_FAILED:
-        vcpu->activity = CPU_SHUTDOWN;
-        machine_end(vcpu->machine, MACHINE_FAILED, 0);
+        crash(vcpu, VCPU_EXIT_FAILED, MACHINE_FAILED);
         return;
     case VCPU_EXIT_DEBUG:
         /* Out of the guest until the debugger resumes it. */

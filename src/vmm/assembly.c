@@ -6,6 +6,7 @@
 #include "core/engine.h"
 #include "host/memory.h"
 #include "vmm/images.h"
+#include "vmm/report.h"
 
 const char *const *vmm_cpu_models(void)
 {
@@ -28,6 +29,7 @@ static enum status assembly_lay_out(struct machine *machine, const struct assemb
 
     machine_init(machine, parts->clock, parts->alarm);
     machine->ended = parts->ended;
+    machine->crashed = report_crash;
     machine->cpu_count = parts->options->cpus;
     status = memory_init(&machine->memory, parts->memory->host, parts->memory->fd, parts->memory->size);
     if (status != STATUS_OK)

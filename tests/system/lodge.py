@@ -16,6 +16,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TOOLS = HERE.parent.parent / "tools"
 LODGE = os.environ.get("LODGE", "lodge")
 ENGINE = os.environ.get("LODGE_ENGINE", "dbt")
+GUESTS = pathlib.Path(os.environ.get("LODGE_GUESTS", HERE.parent.parent / "build" / "tests" / "guest"))
 
 # How many seconds anything may take that is not given a limit of its own. A slow or shared machine
 # may raise it.

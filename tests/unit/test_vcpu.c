@@ -64,10 +64,23 @@ static enum vcpu_exit failing_guest(struct vcpu *vcpu)
     return VCPU_EXIT_FAILED;
 }
 
+static unsigned crashes;
+static enum vcpu_exit crash_exit;
+
+static void note_crash(struct vcpu *vcpu, enum vcpu_exit exit)
+{
+    assert_ptr_equal(vcpu, bsp);
+    assert_int_equal(machine.end, MACHINE_RUNNING);
+    crashes++;
+    crash_exit = exit;
+}
+
 static void setup(enum vcpu_exit (*guest)(struct vcpu *vcpu))
 {
     interrupts = 0;
     fake_engine_init(&fake, &machine, guest);
+    machine.crashed = note_crash;
+    crashes = 0;
     bsp = machine.vcpus[0];
     ap = machine.vcpus[1];
 }
@@ -195,6 +208,8 @@ static void a_triple_fault_ends_the_machine(void **state)
     setup(crashing_guest);
     vcpu_loop(bsp);
     assert_int_equal(machine.end, MACHINE_TRIPLE_FAULT);
+    assert_int_equal(crashes, 1);
+    assert_int_equal(crash_exit, VCPU_EXIT_SHUTDOWN);
     assert_int_equal(bsp->activity, CPU_SHUTDOWN);
     assert_true(ap->attention & ATTENTION_STOP);
 }
@@ -205,12 +220,16 @@ static void an_engine_that_gives_up_ends_the_machine(void **state)
     setup(failing_guest);
     vcpu_loop(bsp);
     assert_int_equal(machine.end, MACHINE_FAILED);
+    assert_int_equal(crashes, 1);
+    assert_int_equal(crash_exit, VCPU_EXIT_FAILED);
 
     setup(busy_guest);
     fake.set_answer = STATUS_INVALID;
     vcpu_attend(bsp, ATTENTION_INIT);
     vcpu_loop(bsp);
     assert_int_equal(machine.end, MACHINE_FAILED);
+    assert_int_equal(crashes, 1);
+    assert_int_equal(crash_exit, VCPU_EXIT_FAILED);
 }
 
 int main(void)

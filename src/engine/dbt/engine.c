@@ -285,6 +285,19 @@ static enum status dbt_set_state(struct vcpu *vcpu, const struct cpu_state *stat
     return STATUS_OK;
 }
 
+static unsigned dbt_recent_exceptions(const struct vcpu *vcpu, struct exception_record *records, unsigned room)
+{
+    const struct dbt_vcpu *c = (const struct dbt_vcpu *)vcpu;
+    const uint32_t length = ARRAY_LENGTH(c->last_exceptions);
+    uint32_t count = c->last_count < length ? c->last_count : length;
+
+    if (count > room)
+        count = room;
+    for (uint32_t i = 0; i < count; i++)
+        records[i] = c->last_exceptions[(c->last_count - count + i) % length];
+    return count;
+}
+
 /* ---- the rest ---- */
 
 static void dbt_kick(struct vcpu *vcpu)
@@ -362,6 +375,7 @@ const struct engine_ops dbt_engine_ops = {
     .tsc = guest_tsc,
     .get_state = dbt_get_state,
     .set_state = dbt_set_state,
+    .recent_exceptions = dbt_recent_exceptions,
     .dirty_log = dbt_dirty_log,
     .dirty_fetch = dbt_dirty_fetch,
     .statistics = dbt_statistics,

@@ -158,9 +158,13 @@ static void note_exception(struct dbt_vcpu *c, unsigned vector, bool has_error, 
     c->exception_error = has_error ? error : 0;
     c->exception_software = 0;
     c->stat_exceptions++;
-    c->last_vectors[c->last_count % ARRAY_LENGTH(c->last_vectors)] = (uint8_t)vector;
-    c->last_rips[c->last_count % ARRAY_LENGTH(c->last_rips)] = c->rip;
-    c->last_count++;
+    c->last_exceptions[c->last_count++ % ARRAY_LENGTH(c->last_exceptions)] = (struct exception_record){
+        .rip = c->rip,
+        .address = vector == VECTOR_PF ? c->cr2 : 0,
+        .error = c->exception_error,
+        .vector = (uint8_t)vector,
+        .has_error = has_error,
+    };
 }
 
 void raise_fault(struct dbt_vcpu *c, unsigned vector, int32_t error)
@@ -453,7 +457,5 @@ enum vcpu_exit dbt_run(struct vcpu *vcpu)
     }
     vector_save(c);
     exclusive_leave(c);
-    if (exit == VCPU_EXIT_SHUTDOWN)
-        report_shutdown(c);
     return exit;
 }

@@ -122,8 +122,7 @@ struct dbt_vcpu {
     uint8_t exception_pending, exception_vector, exception_has_error;
     uint8_t exception_software;   /* INT n, INT3, INTO, INT1 */
     uint32_t exception_error;
-    uint8_t last_vectors[8];      /* the last exceptions, for the report */
-    uint64_t last_rips[8];
+    struct exception_record last_exceptions[8]; /* a ring, for the report */
     uint32_t last_count;
 
     struct dbt_engine *dbt;
