@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "board/irqchip.h"
 #include "board/q35_firmware.h"
+#include "core/trace.h"
 #include "port/log.h"
 
 enum { IRQ_TIMER = 0, IRQ_KEYBOARD = 1, IRQ_SERIAL2 = 3, IRQ_SERIAL1 = 4, IRQ_RTC = 8, IRQ_MOUSE = 12 };
@@ -20,6 +21,8 @@ static void q35_set_intr(void *opaque, unsigned pin, bool level)
 {
     struct q35 *q35 = opaque;
 
+    if (q35->apics.intr != level)
+        trace_line(q35->machine, "intr", 0, level);
     lapic_bus_set_intr(&q35->apics, pin, level);
     ioapic_set_irq(&q35->ioapic, 0, level);
 }
@@ -60,14 +63,14 @@ static bool q35_engine_interrupts(const struct q35 *q35)
     return engine && engine->ops->irqchip;
 }
 
-static struct msi_sink q35_messages(struct q35 *q35)
+static struct msi_sink q35_messages_end(struct q35 *q35)
 {
     if (q35_engine_interrupts(q35))
         return irqchip_messages(q35->machine->engine);
     return (struct msi_sink){.send = lapic_bus_send_msi, .router = &q35->apics};
 }
 
-static struct irq_line q35_ioapic_line(struct q35 *q35)
+static struct irq_line q35_ioapic_end(struct q35 *q35)
 {
     if (q35_engine_interrupts(q35))
         return irqchip_ioapic_line(q35->machine->engine);
@@ -81,9 +84,72 @@ static struct irq_line q35_pic_line(struct q35 *q35)
     return (struct irq_line){.set = pic_set_irq, .controller = &q35->pic};
 }
 
+/* --- what devices drive and send passes here, where it can be traced; wires only when their level changes --- */
+
+static void q35_set_isa(void *opaque, unsigned irq, bool level)
+{
+    struct q35 *q35 = opaque;
+
+    if (irq < ISA_IRQS && !(q35->isa_wires.devices & BIT(irq)) == level)
+        trace_line(q35->machine, "isa", irq, level);
+    isa_wires_set_device(&q35->isa_wires, irq, level);
+}
+
+static void q35_set_pirq(void *opaque, unsigned pirq, bool level)
+{
+    struct q35 *q35 = opaque;
+
+    if (pirq < PCI_PIRQS && !(q35->lpc.pirq_levels & BIT(pirq)) == level)
+        trace_line(q35->machine, "pirq", pirq, level);
+    lpc_set_pirq(&q35->lpc, pirq, level);
+}
+
+static void q35_set_sci(void *opaque, unsigned pin, bool level)
+{
+    struct q35 *q35 = opaque;
+
+    if (!q35->lpc.state.sci == level)
+        trace_line(q35->machine, "sci", pin, level);
+    lpc_set_sci(&q35->lpc, pin, level);
+}
+
+/* By isa_wires and lpc, who tell changes only. */
+static void q35_set_ioapic(void *opaque, unsigned pin, bool level)
+{
+    struct q35 *q35 = opaque;
+    struct irq_line end = q35_ioapic_end(q35);
+
+    trace_line(q35->machine, "ioapic", pin, level);
+    end.pin = pin;
+    irq_set(&end, level);
+}
+
+static void q35_send_msi(void *opaque, uint64_t address, uint32_t data)
+{
+    struct q35 *q35 = opaque;
+    const struct msi_sink end = q35_messages_end(q35);
+
+    trace_message(q35->machine, "msi", address, data);
+    msi_send(&end, address, data);
+}
+
+static void q35_send_ioapic(void *opaque, uint64_t address, uint32_t data)
+{
+    struct q35 *q35 = opaque;
+    const struct msi_sink end = q35_messages_end(q35);
+
+    trace_message(q35->machine, "ioapic", address, data);
+    msi_send(&end, address, data);
+}
+
+static struct irq_line q35_ioapic_line(struct q35 *q35)
+{
+    return (struct irq_line){.set = q35_set_ioapic, .controller = q35};
+}
+
 static struct irq_line q35_isa_irq(struct q35 *q35, unsigned irq)
 {
-    return (struct irq_line){.set = isa_wires_set_device, .controller = &q35->isa_wires, .pin = irq};
+    return (struct irq_line){.set = q35_set_isa, .controller = q35, .pin = irq};
 }
 
 /* --- construction --- */
@@ -123,7 +189,7 @@ static enum status q35_check(const struct machine *machine, const struct q35_con
 
 static void q35_make_interrupt_controllers(struct q35 *q35, struct assembly *assembly)
 {
-    const struct msi_sink messages = q35_messages(q35);
+    const struct msi_sink messages = {.send = q35_send_ioapic, .router = q35};
     const struct irq_line intr = {.set = q35_set_intr, .controller = q35};
     const struct irq_line pic = q35_pic_line(q35), ioapic = q35_ioapic_line(q35);
     struct machine *machine = q35->machine;
@@ -139,8 +205,8 @@ static void q35_make_interrupt_controllers(struct q35 *q35, struct assembly *ass
 
 static void q35_make_pci(struct q35 *q35, struct assembly *assembly)
 {
-    const struct msi_sink messages = q35_messages(q35);
-    const struct irq_line pirq = {.set = lpc_set_pirq, .controller = &q35->lpc};
+    const struct msi_sink messages = {.send = q35_send_msi, .router = q35};
+    const struct irq_line pirq = {.set = q35_set_pirq, .controller = q35};
     const struct pci_host_reset_control reset_control = {
         .read = reset_control_read,
         .write = reset_control_write,
@@ -189,7 +255,7 @@ static void q35_make_legacy(struct q35 *q35, struct assembly *assembly)
     };
     const struct irq_line timer = q35_isa_irq(q35, IRQ_TIMER), rtc = q35_isa_irq(q35, IRQ_RTC);
     const struct irq_line keyboard = q35_isa_irq(q35, IRQ_KEYBOARD), mouse = q35_isa_irq(q35, IRQ_MOUSE);
-    const struct irq_line sci = {.set = lpc_set_sci, .controller = &q35->lpc};
+    const struct irq_line sci = {.set = q35_set_sci, .controller = q35};
     struct timer_queue *timers = &q35->machine->timers;
     struct bus *bus = &q35->machine->bus;
 

@@ -152,6 +152,46 @@ static bool take_stats(struct vmm_options *options, const char *value)
     return true;
 }
 
+/* The bit of one word of the list, all for "all"; 0: there is none of that name. */
+static uint32_t trace_bit(const char *word, size_t length)
+{
+    const char *const *names = vmm_trace_kinds();
+
+    for (unsigned bit = 0; names[bit]; bit++) {
+        bool all = names[bit + 1] == NULL;
+
+        if (strlen(names[bit]) == length && strncmp(names[bit], word, length) == 0)
+            return all ? BIT(bit) - 1 : BIT(bit);
+    }
+    return 0;
+}
+
+static bool take_trace(struct vmm_options *options, const char *value)
+{
+    char list[128];
+
+    for (const char *word = value;; word++) {
+        size_t length = strcspn(word, ",");
+        uint32_t bit = trace_bit(word, length);
+
+        if (!bit) {
+            log_error("--trace does not know '%.*s' (there are: %s)" TRY_HELP, (int)length, word,
+                      list_of(vmm_trace_kinds(), list, sizeof(list)));
+            return false;
+        }
+        options->trace |= bit;
+        word += length;
+        if (*word == '\0')
+            return true;
+    }
+}
+
+static bool take_trace_file(struct vmm_options *options, const char *value)
+{
+    options->trace_file = value;
+    return true;
+}
+
 static const struct option options_known[] = {
     {"--kernel", NULL, "FILE", "the kernel: a Linux bzImage, or an ELF file with a PVH note or a Multiboot header",
      take_kernel},
@@ -166,6 +206,8 @@ static const struct option options_known[] = {
      take_debug_exit},
     {"--no-reboot", NULL, NULL, "end where the machine would restart", take_no_reboot},
     {"--stats", NULL, NULL, "print figures to stderr at the end", take_stats},
+    {"--trace", NULL, "WHAT,...", "write down exits, irq, exceptions, mmio, pio, msr, cr, power or all", take_trace},
+    {"--trace-file", NULL, "FILE", "where to (default NAME.trace; - is stderr)", take_trace_file},
 };
 
 static const struct option *option_find(const char *argument, size_t length)
@@ -235,6 +277,10 @@ enum parse_result run_options_parse(char **arguments, struct vmm_options *option
             return PARSE_HELP;
         if (!option_take(&arguments, options))
             return PARSE_ERROR;
+    }
+    if (options->trace_file && !options->trace) {
+        log_error("--trace-file needs --trace" TRY_HELP);
+        return PARSE_ERROR;
     }
     if (!options->kernel) {
         log_error("there is nothing to boot: give --kernel FILE" TRY_HELP);

@@ -9,6 +9,8 @@
 
 enum { BUS_REGIONS = 256 };
 
+struct trace;
+
 /*
  * Told of a doorbell region when it has been added or placed; region->enabled says whether it is there. Machine lock
  * held, or before the machine runs.
@@ -22,6 +24,7 @@ struct bus {
     unsigned count;
     struct lock *lock;                   /* the machine lock */
     struct log_limit faults;             /* for what a guest can trigger */
+    const struct trace *trace;           /* the machine's; bus_init() gives it one that is off */
     struct bus_observer *observer;       /* NULL or the engine */
 };
 

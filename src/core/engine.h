@@ -33,6 +33,7 @@ struct exception_record {
 
 struct engine_ops {
     const char *name; /* "dbt", "kvm" */
+    uint32_t traces;  /* of TRACE_OF_ENGINE (core/trace_event.h), the kinds that it can tell */
 
     /* NULL: the board's models deliver interrupts, and the engine asks them (struct apic_ops). */
     const struct irqchip_ops *irqchip;

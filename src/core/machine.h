@@ -10,6 +10,7 @@
 #include "core/engine.h"
 #include "core/memory.h"
 #include "core/timer.h"
+#include "core/trace_event.h"
 #include "core/vcpu.h"
 #include "port/lock.h"
 #include "x86/cpuid.h"
@@ -30,6 +31,7 @@ enum machine_end {
 struct machine {
     struct lock lock;                 /* the machine lock: every device, timer and controller call */
     struct bus bus;
+    struct trace trace;
     struct guest_memory memory;
     struct timer_queue timers;
     struct clock *clock;

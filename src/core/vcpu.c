@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 
 #include "core/machine.h"
+#include "core/trace.h"
 #include "port/park.h"
 
 /* What sends a halted vCPU back into its engine, which alone knows whether the HLT is over. */
@@ -112,6 +113,7 @@ static void take_init(struct vcpu *vcpu)
     struct cpu_state state;
 
     atomic_fetch_and(&vcpu->attention, ~(uint32_t)ATTENTION_INIT);
+    trace_power(vcpu->machine, "init", 0);
     vcpu_get_state(vcpu, &state);
     cpu_state_init(&state, signature(vcpu));
     state.activity = vcpu->index == 0 ? CPU_RUNNING : CPU_WAIT_FOR_SIPI;
@@ -128,6 +130,7 @@ static void take_sipi(struct vcpu *vcpu)
     vector = vcpu->sipi_vector;
     if (vcpu->activity != CPU_WAIT_FOR_SIPI)
         return;
+    trace_power(vcpu->machine, "sipi", vector);
     vcpu_get_state(vcpu, &state);
     state.segment[SEG_CS].selector = (uint16_t)(vector << 8);
     state.segment[SEG_CS].base = (uint64_t)vector << 12;
@@ -136,14 +139,31 @@ static void take_sipi(struct vcpu *vcpu)
     replace_state(vcpu, &state);
 }
 
+static const char *exit_name(enum vcpu_exit exit)
+{
+    static const char *const names[] = {
+        [VCPU_EXIT_ATTENTION] = "attention", [VCPU_EXIT_HALT] = "halt",   [VCPU_EXIT_SHUTDOWN] = "shutdown",
+        [VCPU_EXIT_FAILED] = "failed",       [VCPU_EXIT_DEBUG] = "debug",
+    };
+
+    return names[exit];
+}
+
 /* One stay in the engine. */
 static void run(struct vcpu *vcpu)
 {
+    enum vcpu_exit exit;
+
+    if (vcpu->activity == CPU_HALTED)
+        trace_power(vcpu->machine, "wake", 0);
     vcpu->activity = CPU_RUNNING;
-    switch (vcpu->engine->ops->run(vcpu)) {
+    exit = vcpu->engine->ops->run(vcpu);
+    trace_leave(vcpu, exit_name(exit));
+    switch (exit) {
     case VCPU_EXIT_ATTENTION:
         return;
     case VCPU_EXIT_HALT:
+        trace_power(vcpu->machine, "halt", 0);
         vcpu->activity = CPU_HALTED;
         return;
     case VCPU_EXIT_SHUTDOWN:

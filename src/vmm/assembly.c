@@ -30,6 +30,7 @@ static enum status assembly_lay_out(struct machine *machine, const struct assemb
     machine_init(machine, parts->clock, parts->alarm);
     machine->ended = parts->ended;
     machine->crashed = report_crash;
+    machine->trace = parts->trace;
     machine->cpu_count = parts->options->cpus;
     status = memory_init(&machine->memory, parts->memory->host, parts->memory->fd, parts->memory->size);
     if (status != STATUS_OK)

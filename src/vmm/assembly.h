@@ -23,6 +23,7 @@ struct assembly_parts {
     struct host_memory *memory; /* zeroed */
     const struct images *images;
     uint32_t tsc_khz;
+    struct trace trace; /* as machine->trace */
     void (*ended)(struct machine *machine); /* as machine->ended */
 };
 

@@ -26,10 +26,13 @@ struct vmm_options {
     bool debug_exit;
     bool no_reboot;
     bool stats;
+    uint32_t trace;         /* enum trace_kind (core/trace_event.h); 0: none */
+    const char *trace_file; /* NULL: NAME.trace; "-": standard error */
 };
 
 /* The choices, for checks and help; NULL-terminated. */
 const char *const *vmm_cpu_models(void);
 const char *const *vmm_engine_names(void);
+const char *const *vmm_trace_kinds(void); /* what --trace takes: number n is bit n, the last is "all" */
 
 #endif

@@ -18,6 +18,7 @@
 #include "vmm/images.h"
 #include "vmm/stats.h"
 #include "vmm/threads.h"
+#include "vmm/trace.h"
 
 /* Everything of the process. What stays over a restart of the machine, and the machine. */
 struct vmm {
@@ -32,6 +33,7 @@ struct vmm {
     struct host_memory memory;
     struct images images;
     uint32_t tsc_khz;
+    struct machine_trace trace;
 
     struct assembly assembly;
     struct vcpu_threads threads;
@@ -126,12 +128,14 @@ static enum status vmm_open(struct vmm *vmm)
     if (status == STATUS_OK) {
         host_clock_init(&vmm->clock);
         vmm->tsc_khz = host_tsc_khz();
+        status = trace_open(&vmm->trace, vmm->options, vmm->engine.ops, &vmm->clock);
     }
     return status;
 }
 
 static void vmm_close(struct vmm *vmm)
 {
+    trace_close(&vmm->trace);
     host_console_destroy(&vmm->console);
     host_alarm_destroy(&vmm->alarm);
     loop_notice_destroy(&vmm->ended);
@@ -152,6 +156,7 @@ static enum status vmm_assemble(struct vmm *vmm)
         .memory = &vmm->memory,
         .images = &vmm->images,
         .tsc_khz = vmm->tsc_khz,
+        .trace = vmm->trace.trace,
         .ended = vmm_machine_ended,
     };
     enum status status = assembly_create(&vmm->assembly, &parts);
@@ -178,6 +183,7 @@ static bool vmm_run_machine(struct vmm *vmm)
     struct machine *machine = &vmm->assembly.machine;
 
     vmm->machine_runs = true;
+    trace_start(&vmm->trace, machine);
     host_console_attach(&vmm->console, &machine->lock);
     if (threads_start(&vmm->threads, machine, vmm->options->name) != STATUS_OK || loop_run(&vmm->loop) != STATUS_OK)
         machine_end(machine, MACHINE_FAILED, 0);
@@ -204,8 +210,9 @@ static int vmm_exit_status(const struct machine *machine)
 }
 
 /* The machine cannot be restarted nor put away in order; what can be saved is the terminal. */
-static _Noreturn void vmm_give_up(const struct vmm *vmm)
+static _Noreturn void vmm_give_up(struct vmm *vmm)
 {
+    trace_close(&vmm->trace);
     host_tty_restore();
     if (vmm->ending_signal)
         host_signals_die(vmm->ending_signal);

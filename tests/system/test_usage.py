@@ -74,12 +74,17 @@ class Usage(lodge.TestCase):
             ("--name takes", "run", "--name", "a b"),
             ("--name takes", "run", "--name", ""),
             ("--name takes", "run", "--name", "x" * 64),
+            ("--trace does not know 'x' (there are: exits, irq, exceptions, mmio, pio, msr, cr, power, all)",
+             "run", "--trace", "x"),
+            ("--trace does not know ''", "run", "--trace", ""),
+            ("--trace does not know ''", "run", "--trace", "irq,"),
+            ("--trace does not know 'al'", "run", "--trace", "irq,al,power"),
+            ("--trace-file needs --trace", "run", "--trace-file", "x"),
             # These belong to versions to come.
             ("unknown option -d;", "run", "-d", "disk.img"),
             ("unknown option -n;", "run", "-n", "user"),
             ("unknown option --firmware;", "run", "--firmware", "x"),
             ("unknown option --gdb;", "run", "--gdb", ":1234"),
-            ("unknown option --trace;", "run", "--trace", "x"),
             ("unknown option --control;", "run", "--control", "x"),
         ]:
             errors = self.refuse(lodge.EXIT_USAGE, text, *arguments)
@@ -96,6 +101,8 @@ class Usage(lodge.TestCase):
             ("does not fit", "--kernel", "@large"),
             ("does not fit", "--kernel", "/dev/zero", "-m", "16M"),
             ("missing: No such file", "--kernel", "@console", "--initrd", "@missing"),
+            ("cannot write the trace @missing/x: No such", "--engine", "dbt", "--kernel", "@console", "--trace", "all",
+             "--trace-file", "@missing/x"),
             ("does not fit", "--kernel", "@console", "--initrd", "@large"),
             ("KVM engine is not in this build", "--kernel", "@console", "--engine", "kvm"),
             ("choose a smaller -m", "--kernel", "@console", "-m", "1023G"),

@@ -366,6 +366,7 @@ static void dbt_statistics(struct engine *engine, struct engine_statistics *stat
 
 const struct engine_ops dbt_engine_ops = {
     .name = "dbt",
+    .traces = TRACE_EXCEPTIONS | TRACE_MSR | TRACE_CR,
     .limits = dbt_limits,
     .create = dbt_create,
     .destroy = dbt_destroy,

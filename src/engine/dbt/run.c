@@ -6,6 +6,7 @@
 
 #include <stdatomic.h>
 
+#include "core/trace.h"
 #include "engine/dbt/engine.h"
 #include "engine/dbt/mmu.h"
 #include "engine/dbt/thunks.h"
@@ -193,6 +194,46 @@ void leave_now(struct dbt_vcpu *c)
     thunk_unwind(c, EXIT_LOOKUP);
 }
 
+/* ---- what a trace is told; the vector state is saved first, for it is ordinary C ---- */
+
+static void tell_exit(struct dbt_vcpu *c, int reason)
+{
+    static const char *const names[] = {
+        [EXIT_NONE] = "none",           [EXIT_LOOKUP] = "lookup", [EXIT_CHAIN] = "chain",
+        [EXIT_ATTENTION] = "attention", [EXIT_RAISE] = "raise",
+    };
+
+    if (!vcpu_traced(&c->vcpu, TRACE_EXITS))
+        return;
+    vector_save(c);
+    trace_exit(&c->vcpu, names[reason], c->rip, 0);
+}
+
+static void tell_vector(struct dbt_vcpu *c, const char *what, unsigned vector)
+{
+    if (!vcpu_traced(&c->vcpu, TRACE_IRQ))
+        return;
+    vector_save(c);
+    trace_vector(&c->vcpu, what, vector, c->rip);
+}
+
+/* The exception that is pending. */
+static void tell_exception(struct dbt_vcpu *c, const char *what)
+{
+    struct exception_record record = {
+        .rip = c->rip,
+        .address = c->cr2,
+        .error = c->exception_error,
+        .vector = c->exception_vector,
+        .has_error = c->exception_has_error,
+    };
+
+    if (!vcpu_traced(&c->vcpu, TRACE_EXCEPTIONS))
+        return;
+    vector_save(c);
+    trace_exception(&c->vcpu, what, &record);
+}
+
 /* ---- delivery ---- */
 
 struct event {
@@ -236,8 +277,11 @@ static bool deliver(struct dbt_vcpu *c, struct event event)
         c->exception_pending = 0;
         if (thunk_protect(c, deliver_event, &event) == EXIT_NONE)
             break;
+        tell_exception(c, "fault");
         if (!combine(c, &event))
             return false;
+        if (c->exception_vector == VECTOR_DF)
+            tell_exception(c, "fault");
         event = (struct event){c->exception_vector, false, c->exception_has_error, c->exception_error};
     }
     c->halted = 0;
@@ -250,6 +294,7 @@ static bool deliver_exception(struct dbt_vcpu *c)
 {
     struct event event = {c->exception_vector, c->exception_software, c->exception_has_error, c->exception_error};
 
+    tell_exception(c, event.software ? "software" : "fault");
     return deliver(c, event);
 }
 
@@ -260,6 +305,7 @@ static bool deliver_debug(struct dbt_vcpu *c, uint64_t dr6)
 
     c->dr[6] |= dr6;
     note_exception(c, VECTOR_DB, false, 0);
+    tell_exception(c, "fault");
     return deliver(c, event);
 }
 
@@ -275,6 +321,7 @@ static bool serve_interrupts(struct dbt_vcpu *c)
         c->nmi_pending = 0;
         c->nmi_blocked = 1;
         c->stat_interrupts++;
+        tell_vector(c, "nmi", VECTOR_NMI);
         if (!deliver(c, (struct event){VECTOR_NMI, false, false, 0}))
             return false;
     }
@@ -288,6 +335,7 @@ static bool serve_interrupts(struct dbt_vcpu *c)
     }
     c->stat_interrupts++;
     c->sys_flags &= ~RFLAGS_RF;
+    tell_vector(c, "interrupt", (unsigned)vector);
     return deliver(c, (struct event){(uint8_t)vector, false, false, 0});
 }
 
@@ -412,6 +460,7 @@ static int run_code(struct dbt_vcpu *c)
         c->rip = c->dbt->cache.chains[c->exit_chain].target_rip;
     else
         c->exit_chain = 0;
+    tell_exit(c, reason);
     return reason;
 }
 

@@ -7,6 +7,7 @@
  */
 #include "engine/dbt/sys.h"
 
+#include "core/trace.h"
 #include "port/log.h"
 #include "x86/msr.h"
 #include "x86/msr_fixed.h"
@@ -113,6 +114,7 @@ static bool efer_write(struct dbt_vcpu *c, uint64_t value)
     if ((value & ~efer_valid(c) & ~EFER_LMA) || ((changed & EFER_LME) && (c->cr0 & CR0_PG)))
         return false;
     c->efer = value;
+    control_tell(c, "efer", value);
     if (changed & EFER_NXE)
         mmu_flush_all(c);
     mode_update(c);
@@ -227,6 +229,14 @@ static bool msr_write(struct dbt_vcpu *c, uint32_t msr, uint64_t value)
            msr_fixed_write(&c->vcpu.machine->cpuid, msr, value);
 }
 
+static void msr_tell(struct dbt_vcpu *c, uint32_t msr, bool write, uint64_t value, bool refused)
+{
+    if (!vcpu_traced(&c->vcpu, TRACE_MSR))
+        return;
+    vector_save(c);
+    trace_msr(&c->vcpu, msr, write, value, refused, c->rip);
+}
+
 static _Noreturn void msr_refuse(struct dbt_vcpu *c, const char *what, uint32_t msr)
 {
     static struct log_limit limit;
@@ -244,8 +254,12 @@ void op_rdmsr(struct dbt_vcpu *c, const struct insn *insn)
     uint32_t msr = (uint32_t)c->gpr[GPR_RCX];
     uint64_t value = 0;
 
+    bool done;
+
     require_cpl0(c);
-    if (!msr_read(c, msr, &value))
+    done = msr_read(c, msr, &value);
+    msr_tell(c, msr, false, value, !done);
+    if (!done)
         msr_refuse(c, "read", msr);
     c->gpr[GPR_RAX] = (uint32_t)value;
     c->gpr[GPR_RDX] = value >> 32;
@@ -255,9 +269,13 @@ void op_rdmsr(struct dbt_vcpu *c, const struct insn *insn)
 void op_wrmsr(struct dbt_vcpu *c, const struct insn *insn)
 {
     uint32_t msr = (uint32_t)c->gpr[GPR_RCX];
+    uint64_t value = (uint32_t)c->gpr[GPR_RAX] | c->gpr[GPR_RDX] << 32;
+    bool done;
 
     require_cpl0(c);
-    if (!msr_write(c, msr, (uint32_t)c->gpr[GPR_RAX] | c->gpr[GPR_RDX] << 32))
+    done = msr_write(c, msr, value);
+    msr_tell(c, msr, true, value, !done);
+    if (!done)
         msr_refuse(c, "write", msr);
     insn_done(c, insn);
 }
