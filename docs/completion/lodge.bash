@@ -4,7 +4,7 @@
 _lodge_run() {
     local current=$1 previous=$2
     case $previous in
-    --kernel | --initrd)
+    --kernel | --initrd | --trace-file)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         compopt -o filenames
         return
@@ -21,12 +21,19 @@ _lodge_run() {
         mapfile -t COMPREPLY < <(compgen -W '128M 256M 512M 1G 2G 4G' -- "$current")
         return
         ;;
+    --trace)
+        # The last word of a list; what stands before it is kept.
+        local done=
+        [[ $current == *,* ]] && done=${current%,*},
+        mapfile -t COMPREPLY < <(compgen -P "$done" -W 'exits irq exceptions mmio pio msr cr power all' -- "${current##*,}")
+        return
+        ;;
     -c | --cpus | --append | --name)
         return
         ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append -m --memory -c --cpus --cpu --engine --name
-        --debug-exit --no-reboot --stats --help' -- "$current")
+        --debug-exit --no-reboot --stats --trace --trace-file --help' -- "$current")
 }
 
 _lodge() {
