@@ -78,7 +78,7 @@ void report_crash(struct vcpu *vcpu, enum vcpu_exit exit)
 {
     const struct engine_ops *ops = vcpu->engine->ops;
     struct exception_record exceptions[REPORT_EXCEPTIONS];
-    struct cpu_state state;
+    struct cpu_state state = {0}; /* an engine that has lost its vCPU leaves it so */
     struct report report = {
         .what = exit == VCPU_EXIT_SHUTDOWN ? "triple fault" : "the engine gave up",
         .cpu = vcpu->index,

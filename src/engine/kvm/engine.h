@@ -123,6 +123,7 @@ enum status kvm_kick_prepare(void) MUST_CHECK;
 /* exit.c: what the guest left KVM for. False: *exit says what for the vCPU's loop; true: the guest goes on. */
 bool kvm_exit(struct kvm_cpu *cpu, enum vcpu_exit *exit);
 void kvm_exit_error(struct kvm_cpu *cpu, int error); /* KVM_RUN itself failed: the report */
+uint64_t kvm_cpu_rip(const struct kvm_cpu *cpu);     /* costs a system call */
 
 /* debug_probe.c: does KVM stop at INT3? */
 bool kvm_debug_probe(int kvm);

@@ -1,8 +1,10 @@
 /* What a guest leaves KVM for. */
 #include <inttypes.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "base/bits.h"
+#include "core/trace.h"
 #include "engine/kvm/engine.h"
 #include "port/log.h"
 
@@ -155,11 +157,46 @@ static exit_fn *const handlers[] = {
     [KVM_EXIT_DIRTY_RING_FULL] = exit_dirty_ring_full,
 };
 
+static const char *const reason_names[] = {
+    [KVM_EXIT_IO] = "io",
+    [KVM_EXIT_MMIO] = "mmio",
+    [KVM_EXIT_DEBUG] = "debug",
+    [KVM_EXIT_INTR] = "interrupted",
+    [KVM_EXIT_HLT] = "halt",
+    [KVM_EXIT_IRQ_WINDOW_OPEN] = "interrupt-window",
+    [KVM_EXIT_SHUTDOWN] = "shutdown",
+    [KVM_EXIT_FAIL_ENTRY] = "failed-entry",
+    [KVM_EXIT_INTERNAL_ERROR] = "internal-error",
+    [KVM_EXIT_SYSTEM_EVENT] = "system-event",
+    [KVM_EXIT_X86_RDMSR] = "rdmsr",
+    [KVM_EXIT_X86_WRMSR] = "wrmsr",
+    [KVM_EXIT_DIRTY_RING_FULL] = "dirty-ring-full",
+};
+
+_Static_assert(ARRAY_LENGTH(reason_names) == ARRAY_LENGTH(handlers), "a name for each reason that is handled");
+
+uint64_t kvm_cpu_rip(const struct kvm_cpu *cpu)
+{
+    struct kvm_regs regs = {0};
+
+    (void)ioctl(cpu->fd, KVM_GET_REGS, &regs);
+    return regs.rip;
+}
+
+static void tell_exit(const struct kvm_cpu *cpu, uint32_t reason)
+{
+    const char *name = reason < ARRAY_LENGTH(reason_names) ? reason_names[reason] : NULL;
+
+    if (vcpu_traced(&cpu->vcpu, TRACE_EXITS))
+        trace_exit(&cpu->vcpu, name ? name : "unknown", kvm_cpu_rip(cpu), reason);
+}
+
 bool kvm_exit(struct kvm_cpu *cpu, enum vcpu_exit *exit)
 {
     uint32_t reason = cpu->run->exit_reason;
     exit_fn *handler = reason < ARRAY_LENGTH(handlers) && handlers[reason] ? handlers[reason] : exit_unknown;
 
+    tell_exit(cpu, reason);
     return handler(cpu, exit);
 }
 

@@ -3,6 +3,7 @@
  * (KVM_CAP_X86_USER_SPACE_MSR hands them over instead of raising #GP), and those that it has otherwise than the
  * machine (KVM_X86_SET_MSR_FILTER).
  */
+#include "core/trace.h"
 #include "engine/kvm/engine.h"
 #include "x86/msr.h"
 #include "x86/msr_fixed.h"
@@ -36,6 +37,7 @@ void kvm_msr_exit(struct kvm_cpu *cpu)
     const struct cpuid_table *table = &cpu->vcpu.machine->cpuid;
     struct kvm_run *run = cpu->run;
     uint64_t value = 0;
+    bool write = run->exit_reason == KVM_EXIT_X86_WRMSR;
 
     if (run->exit_reason == KVM_EXIT_X86_RDMSR) {
         run->msr.error = !msr_fixed_read(table, run->msr.index, &value);
@@ -43,4 +45,6 @@ void kvm_msr_exit(struct kvm_cpu *cpu)
     } else {
         run->msr.error = !msr_fixed_write(table, run->msr.index, run->msr.data);
     }
+    if (vcpu_traced(&cpu->vcpu, TRACE_MSR))
+        trace_msr(&cpu->vcpu, run->msr.index, write, run->msr.data, run->msr.error, kvm_cpu_rip(cpu));
 }
