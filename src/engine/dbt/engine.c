@@ -254,6 +254,25 @@ static void dbt_get_state(struct vcpu *vcpu, struct cpu_state *state)
     state->activity = c->halted ? CPU_HALTED : vcpu->activity;
 }
 
+/*
+ * A state tells the counter of the moment when it was read, which is over; taken at its word, each INIT or change of a
+ * register would set the processor's counter back by a little. So what lies near the others' counters is meant to be
+ * theirs, but for what the guest has made of its own by IA32_TSC_ADJUST. Near is about a second.
+ */
+static uint64_t tsc_offset_of(struct dbt_engine *dbt, const struct cpu_state *state)
+{
+    const uint64_t near = BIT64(31);
+    uint64_t base = state->tsc - state->tsc_adjust - __rdtsc();
+
+    lock_acquire(&dbt->lock);
+    if (!dbt->tsc_based || base - dbt->tsc_base + near > 2 * near)
+        dbt->tsc_base = base;
+    dbt->tsc_based = true;
+    base = dbt->tsc_base;
+    lock_release(&dbt->lock);
+    return base + state->tsc_adjust;
+}
+
 static enum status dbt_set_state(struct vcpu *vcpu, const struct cpu_state *state)
 {
     struct dbt_vcpu *c = (struct dbt_vcpu *)vcpu;
@@ -268,7 +287,7 @@ static enum status dbt_set_state(struct vcpu *vcpu, const struct cpu_state *stat
     c->gdt_limit = state->gdt_limit;
     c->idt_limit = state->idt_limit;
     rflags_set(c, state->rflags);
-    c->tsc_offset = state->tsc - __rdtsc();
+    c->tsc_offset = tsc_offset_of(c->dbt, state);
     if (vcpu->apic_ops)
         vcpu->apic_ops->set_tpr(vcpu->apic, state->cr8);
     c->cpl = 0;

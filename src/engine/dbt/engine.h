@@ -30,6 +30,9 @@ struct dbt_engine {
 
     uint8_t exclusive_depth[MACHINE_CPUS]; /* sections may nest; each vCPU its own */
 
+    uint64_t tsc_base; /* under the lock: what all vCPUs add to the host's counter, but for their IA32_TSC_ADJUST */
+    bool tsc_based;    /* it has been chosen */
+
     uint64_t *dirty; /* dirty log: a bit for each page of the backing, or NULL */
     uint64_t flushes;
 };
