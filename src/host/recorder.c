@@ -78,14 +78,19 @@ static void recorder_wait_room(struct host_recorder *recorder)
     }
 }
 
+static bool recorder_refuses(const struct host_recorder *recorder)
+{
+    return atomic_load(&recorder->broken) || atomic_load(&recorder->closing);
+}
+
 void *host_recorder_begin(struct host_recorder *recorder)
 {
     uint8_t *slot;
 
     lock_acquire(&recorder->lock);
-    if (!atomic_load(&recorder->broken))
+    if (!recorder_refuses(recorder))
         recorder_wait_room(recorder);
-    if (atomic_load(&recorder->broken) || recorder->head - recorder->tail == RECORDER_SLOTS) {
+    if (recorder_refuses(recorder) || recorder->head - recorder->tail == RECORDER_SLOTS) {
         recorder->lost++;
         recorder->lost_all++;
         lock_release(&recorder->lock);
@@ -278,14 +283,20 @@ static void recorder_finish_writer(struct host_recorder *recorder)
     (void)pthread_join(recorder->writer, NULL);
 }
 
-void host_recorder_close(struct host_recorder *recorder)
+void host_recorder_stop(struct host_recorder *recorder)
 {
-    if (!recorder->open)
+    if (!recorder->open || atomic_load(&recorder->closing))
         return;
     recorder_finish_writer(recorder);
     if (recorder->lost_all)
         log_warning("trace: %" PRIu64 " events are missing, the writing did not keep up", recorder->lost_all);
     if (!atomic_load(&recorder->finished))
         log_warning("trace: %s takes no more; its end is missing", recorder->path);
-    recorder_release(recorder);
+}
+
+void host_recorder_close(struct host_recorder *recorder)
+{
+    host_recorder_stop(recorder);
+    if (recorder->open)
+        recorder_release(recorder);
 }

@@ -57,10 +57,12 @@ void *host_recorder_begin(struct host_recorder *recorder);
 void host_recorder_commit(struct host_recorder *recorder);
 
 /*
- * Writes what is there and closes the file. A file that takes nothing (a pipe that nobody reads) is given up after a
- * second, or as soon as a signal asks to end. Logs how many records were lost. Nobody is between begin and commit.
- * Accepts a zeroed one.
+ * Writes what is there; what comes now finds no room. A file that takes nothing (a pipe that nobody reads) is given up
+ * after a second, or as soon as a signal asks to end. Logs how many records were lost. Accepts a zeroed one.
  */
+void host_recorder_stop(struct host_recorder *recorder);
+
+/* The same, and closes the file. Nobody calls begin any more. */
 void host_recorder_close(struct host_recorder *recorder);
 
 #endif

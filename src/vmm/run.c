@@ -212,7 +212,7 @@ static int vmm_exit_status(const struct machine *machine)
 /* The machine cannot be restarted nor put away in order; what can be saved is the terminal. */
 static _Noreturn void vmm_give_up(struct vmm *vmm)
 {
-    trace_close(&vmm->trace);
+    trace_stop(&vmm->trace);
     host_tty_restore();
     if (vmm->ending_signal)
         host_signals_die(vmm->ending_signal);

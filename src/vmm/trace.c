@@ -103,6 +103,11 @@ void trace_start(struct machine_trace *trace, const struct machine *machine)
     trace_power(machine, "start", machine->cpu_count);
 }
 
+void trace_stop(struct machine_trace *trace)
+{
+    host_recorder_stop(&trace->recorder);
+}
+
 void trace_close(struct machine_trace *trace)
 {
     host_recorder_close(&trace->recorder);

@@ -32,7 +32,10 @@ enum status trace_open(struct machine_trace *trace, const struct vmm_options *op
 /* The machine is about to run; time counts from the first call. After a reset, once more. */
 void trace_start(struct machine_trace *trace, const struct machine *machine);
 
-/* Writes what is left. No vCPU runs. Accepts a zeroed one. */
+/* Writes what is left. Accepts a zeroed one. */
+void trace_stop(struct machine_trace *trace);
+
+/* The same, and closes the file. No vCPU runs. */
 void trace_close(struct machine_trace *trace);
 
 /* The calling thread is that of a vCPU. */

@@ -200,6 +200,26 @@ static void a_file_that_nobody_reads_is_given_up(void **state)
     free(recorder);
 }
 
+/* Whoever cannot be stopped may go on calling: it finds no room, and nothing is torn away under it. */
+static void after_the_stop_nothing_is_taken(void **state)
+{
+    struct host_recorder *recorder = open_recorder(path);
+    uint64_t lost;
+    FILE *file;
+
+    (void)state;
+    assert_true(put(recorder, 0, 0));
+    host_recorder_stop(recorder);
+    assert_false(put(recorder, 0, 1));
+    host_recorder_stop(recorder);
+    host_recorder_close(recorder);
+    free(recorder);
+    file = fopen(path, "r");
+    assert_non_null(file);
+    assert_int_equal(read_lines(file, &lost), 1);
+    fclose(file);
+}
+
 static void a_full_disk_ends_the_trace_only(void **state)
 {
     struct host_recorder *recorder = open_recorder("/dev/full");
@@ -228,6 +248,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(every_record_arrives_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stuck_file_holds_nobody_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_that_nobody_reads_is_given_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(after_the_stop_nothing_is_taken, set_up, tear_down),
         cmocka_unit_test(a_full_disk_ends_the_trace_only),
         cmocka_unit_test(a_place_that_cannot_be_is_refused),
     };
