@@ -1,7 +1,7 @@
 /*
- * Does KVM stop at INT3 here? Inside of some other hypervisors it does not: their processors do not hand the breakpoint
- * exception over. A guest of one instruction tells; it ends in any case, since it can only break, or halt in its
- * handler.
+ * Does KVM stop at INT3 here, and at breakpoints by address? Inside of some other hypervisors it does not: QEMU's
+ * translated processors neither hand the breakpoint exception over nor look at the debug registers of a guest. A guest
+ * of two instructions tells; it ends in any case, since it can only break or halt.
  */
 #include <string.h>
 #include <sys/ioctl.h>
@@ -9,8 +9,9 @@
 #include <unistd.h>
 
 #include "engine/kvm/engine.h"
+#include "x86/regs.h"
 
-enum { PROBE_SIZE = 4096, CODE = 0x100, HANDLER = 0x200, INT3 = 0xcc, HLT = 0xf4, VECTOR_3 = 3 * 4 };
+enum { PROBE_SIZE = 4096, CODE = 0x100, HANDLER = 0x200, NOP = 0x90, INT3 = 0xcc, HLT = 0xf4, VECTOR_3 = 3 * 4 };
 
 struct debug_probe {
     int vm, vcpu;
@@ -40,13 +41,12 @@ static bool probe_create(struct debug_probe *probe, int kvm)
 }
 
 /* Real mode at 0:CODE, with a handler for INT3. */
-static bool probe_prepare(const struct debug_probe *probe)
+static bool probe_prepare(const struct debug_probe *probe, uint8_t instruction, const struct kvm_guest_debug *debug)
 {
-    const struct kvm_guest_debug debug = {.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP};
     const struct kvm_regs regs = {.rip = CODE, .rflags = 2, .rsp = PROBE_SIZE};
     struct kvm_sregs sregs;
 
-    probe->memory[CODE] = INT3;
+    probe->memory[CODE] = instruction;
     probe->memory[CODE + 1] = HLT;
     probe->memory[HANDLER] = HLT;
     probe->memory[VECTOR_3] = HANDLER & 0xff;
@@ -56,7 +56,7 @@ static bool probe_prepare(const struct debug_probe *probe)
     sregs.cs.base = 0;
     sregs.cs.selector = 0;
     return ioctl(probe->vcpu, KVM_SET_SREGS, &sregs) == 0 && ioctl(probe->vcpu, KVM_SET_REGS, &regs) == 0 &&
-           ioctl(probe->vcpu, KVM_SET_GUEST_DEBUG, &debug) == 0;
+           ioctl(probe->vcpu, KVM_SET_GUEST_DEBUG, debug) == 0;
 }
 
 static void probe_destroy(const struct debug_probe *probe)
@@ -71,12 +71,27 @@ static void probe_destroy(const struct debug_probe *probe)
         munmap(probe->memory, PROBE_SIZE);
 }
 
-bool kvm_debug_probe(int kvm)
+static bool probe_stops(int kvm, uint8_t instruction, const struct kvm_guest_debug *debug)
 {
     struct debug_probe probe = {.vm = -1, .vcpu = -1};
-    bool works = probe_create(&probe, kvm) && probe_prepare(&probe) && ioctl(probe.vcpu, KVM_RUN, 0) == 0 &&
-                 probe.run->exit_reason == KVM_EXIT_DEBUG;
+    bool stops = probe_create(&probe, kvm) && probe_prepare(&probe, instruction, debug) &&
+                 ioctl(probe.vcpu, KVM_RUN, 0) == 0 && probe.run->exit_reason == KVM_EXIT_DEBUG;
 
     probe_destroy(&probe);
-    return works;
+    return stops;
+}
+
+struct kvm_debug_means kvm_debug_probe(int kvm)
+{
+    const struct kvm_guest_debug int3 = {.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP};
+    const struct kvm_guest_debug point = {
+        .control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP,
+        .arch.debugreg = {[0] = CODE + 1, [7] = DR7_FIXED | DR7_GE | DR7_G0},
+    };
+
+    return (struct kvm_debug_means){
+        .known = true,
+        .int3 = probe_stops(kvm, INT3, &int3),
+        .points = probe_stops(kvm, NOP, &point),
+    };
 }

@@ -49,6 +49,11 @@ struct kvm_dirty {
 
 struct kvm_doorbells;
 
+/* What KVM really stops at on this host. Single steps always work. */
+struct kvm_debug_means {
+    bool known, int3, points;
+};
+
 struct kvm_cpu {
     struct vcpu vcpu; /* first */
     int fd;
@@ -58,6 +63,7 @@ struct kvm_cpu {
     _Atomic pid_t thread; /* that runs it now, for kicks; 0: none does */
     bool unfinished;      /* KVM completes the last exit's instruction at the next KVM_RUN */
     struct debug_control debug;
+    bool stepping; /* for want of breakpoints: each instruction is looked at before it runs */
     _Atomic uint64_t tsc_offset;
     uint64_t exits;
 };
@@ -73,7 +79,7 @@ struct kvm_engine {
     struct kvm_messages messages;     /* machine lock */
     struct kvm_dirty dirty;
     struct kvm_doorbells *doorbells;
-    enum { INT3_UNKNOWN, INT3_STOPS, INT3_LOST } int3; /* found out when a debugger first asks */
+    struct kvm_debug_means debug; /* found out when a debugger first asks */
 };
 
 static inline struct kvm_engine *kvm_engine_of(const struct engine *engine)
@@ -106,6 +112,7 @@ void kvm_msr_exit(struct kvm_cpu *cpu);
 /* state.c: struct cpu_state. set answers STATUS_OK only when all of it is in KVM. */
 void kvm_state_get(struct vcpu *vcpu, struct cpu_state *state);
 enum status kvm_state_set(struct vcpu *vcpu, const struct cpu_state *state) MUST_CHECK;
+enum status kvm_state_get_control(const struct kvm_cpu *cpu, struct cpu_state *state) MUST_CHECK; /* segments, CRn, EFER */
 enum status kvm_state_prepare(struct kvm_cpu *cpu) MUST_CHECK; /* once, after its creation */
 uint64_t kvm_tsc(const struct vcpu *vcpu);
 
@@ -125,12 +132,13 @@ bool kvm_exit(struct kvm_cpu *cpu, enum vcpu_exit *exit);
 void kvm_exit_error(struct kvm_cpu *cpu, int error); /* KVM_RUN itself failed: the report */
 uint64_t kvm_cpu_rip(const struct kvm_cpu *cpu);     /* costs a system call */
 
-/* debug_probe.c: does KVM stop at INT3? */
-bool kvm_debug_probe(int kvm);
+/* debug_probe.c: by running guests that break. */
+struct kvm_debug_means kvm_debug_probe(int kvm);
 
 /* debug.c */
 enum status kvm_debug_set(struct vcpu *vcpu, const struct debug_control *control) MUST_CHECK;
 bool kvm_debug_exit(struct kvm_cpu *cpu, enum vcpu_exit *exit);
+bool kvm_debug_here(struct kvm_cpu *cpu); /* while stepping, before the first: is it an INT3 that stops? */
 
 /* memory.c */
 enum status kvm_memory_map(struct kvm_engine *kvm) MUST_CHECK;

@@ -93,6 +93,8 @@ enum vcpu_exit kvm_cpu_run(struct vcpu *vcpu)
     struct kvm_cpu *cpu = kvm_cpu_of(vcpu);
     enum vcpu_exit exit = VCPU_EXIT_ATTENTION;
 
+    if (!vcpu->attention && kvm_debug_here(cpu))
+        return VCPU_EXIT_DEBUG;
     cpu->thread = (pid_t)syscall(SYS_gettid);
     for (;;) {
         set_immediate_exit(cpu, 0);

@@ -140,6 +140,16 @@ static void sregs_to(struct kvm_sregs *sregs, struct cpu_state *state)
     state->efer = sregs->efer & ~EFER_SVME; /* KVM on AMD shows it only to guests that have SVM */
 }
 
+enum status kvm_state_get_control(const struct kvm_cpu *cpu, struct cpu_state *state)
+{
+    struct kvm_sregs sregs;
+    enum status status = KVM_REQUEST(cpu->fd, KVM_GET_SREGS, &sregs);
+
+    if (status == STATUS_OK)
+        sregs_to(&sregs, state);
+    return status;
+}
+
 /* --- debug registers --- */
 
 static void debugregs_from(struct kvm_debugregs *debugregs, const struct cpu_state *state)
