@@ -4,6 +4,7 @@
 import os
 import pathlib
 import subprocess
+import time
 import unittest
 
 import lodge
@@ -31,6 +32,18 @@ class Usage(lodge.TestCase):
             self.assertTrue(errors.startswith("lodge: "), errors)
             self.assertIn(text, errors)
         return errors
+
+    def test_kvm_by_name(self):
+        """It runs where KVM does, and is refused with the reason elsewhere; both within a second."""
+        (self.folder / "keys").write_bytes(b"x")
+        started = time.monotonic()
+        with open(self.folder / "keys", "rb") as keys:
+            result = lodge.run(["run", "--engine", "kvm", "--debug-exit", "--kernel", str(self.kernel)], stdin=keys)
+        self.assertLess(time.monotonic() - started, 1.5)
+        if result.returncode == lodge.EXIT_FAILED:
+            self.assertRegex(result.stderr.decode(), r"^lodge: engine kvm cannot be used: .+; use --engine dbt\n$")
+        else:
+            self.assertEqual(result.returncode, 21 << 1 | 1)
 
     def test_usage_errors(self):
         for text, *arguments in [
@@ -104,7 +117,6 @@ class Usage(lodge.TestCase):
             ("cannot write the trace @missing/x: No such", "--engine", "dbt", "--kernel", "@console", "--trace", "all",
              "--trace-file", "@missing/x"),
             ("does not fit", "--kernel", "@console", "--initrd", "@large"),
-            ("KVM engine is not in this build", "--kernel", "@console", "--engine", "kvm"),
             ("choose a smaller -m", "--kernel", "@console", "-m", "1023G"),
         ]:
             self.refuse(lodge.EXIT_FAILED, text.replace("@", str(self.folder) + "/"), "run", *arguments)
