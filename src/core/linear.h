@@ -1,0 +1,34 @@
+/*
+ * Guest memory by linear address, for whoever looks from outside: a debugger, a report. The processor's own page walk
+ * (Intel SDM volume 3, chapter 4), but it asks for no rights, raises nothing and leaves the A and D bits alone.
+ *
+ * The page tables are the guest's: whatever is in them, a walk reads at most five entries.
+ * Threads: the caller sees to it that the vCPU whose state this is stands still; other vCPUs may run.
+ */
+#ifndef LODGE_CORE_LINEAR_H
+#define LODGE_CORE_LINEAR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/memory.h"
+#include "x86/cpu_state.h"
+
+/*
+ * The guest physical address behind a linear one, as control registers and EFER of this state have it, and how many
+ * bytes from there on are mapped contiguously (at least 1). False: not mapped, or not canonical. Outside of long mode
+ * addresses are cut to 32 bits. The physical address need not be RAM.
+ */
+bool linear_translate(const struct guest_memory *memory, const struct cpu_state *cpu, uint64_t linear,
+                      uint64_t *physical, uint64_t *mapped);
+
+/* Copies up to size bytes; how many there were before the first that is not mapped to RAM. */
+size_t linear_read(const struct guest_memory *memory, const struct cpu_state *cpu, uint64_t linear, void *to,
+                   size_t size);
+
+/* All or nothing: STATUS_INVALID (not logged) if a byte is not mapped to RAM that may be written. Tells the observer. */
+enum status linear_write(const struct guest_memory *memory, const struct cpu_state *cpu, uint64_t linear,
+                         const void *from, size_t size) MUST_CHECK;
+
+#endif
