@@ -56,6 +56,12 @@ struct engine_ops {
     /* What RDTSC would give this vCPU's guest now. Any thread. */
     uint64_t (*tsc)(const struct vcpu *vcpu);
 
+    /*
+     * The guest's time stood still for so many ticks of this counter: they have not passed. The vCPU is paused. NULL: the
+     * engine cannot, and its guests see the time that they were paused.
+     */
+    void (*delay_tsc)(struct vcpu *vcpu, uint64_t ticks);
+
     /* Pages written since the last call, one bit per page of the memory backing. */
     enum status (*dirty_log)(struct engine *engine, bool enable) MUST_CHECK;
     enum status (*dirty_fetch)(struct engine *engine, uint64_t *bitmap, uint64_t pages) MUST_CHECK;
