@@ -23,6 +23,7 @@ struct vmm_options {
     unsigned cpus;
     const char *cpu_model;
     const char *engine; /* "auto", "kvm", "dbt" */
+    const char *gdb; /* where to wait for a debugger, and how: "ADDRESS[,nowait][,i386]"; NULL: not at all */
     bool debug_exit;
     bool no_reboot;
     bool stats;
@@ -31,5 +32,8 @@ struct vmm_options {
 /* The choices, for checks and help; NULL-terminated. */
 const char *const *vmm_cpu_models(void);
 const char *const *vmm_engine_names(void);
+
+/* Could --gdb be given this? Logs why not. */
+bool vmm_gdb_is_valid(const char *value);
 
 #endif
