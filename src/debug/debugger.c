@@ -166,10 +166,9 @@ static void run_all(struct debugger *debugger)
     (void)target_run(target);
 }
 
-static void pay_restart(struct debugger *debugger)
+/* The machine is there again: whoever waits for something hears so. */
+static void pay_restart(struct debugger *debugger, uint8_t debt)
 {
-    uint8_t debt = debugger->debt;
-
     debugger->debt = DEBT_NONE;
     if (!debugger->connected || debt == DEBT_NONE)
         return;
@@ -188,6 +187,7 @@ static void pay_restart(struct debugger *debugger)
 void debugger_machine(struct debugger *debugger, struct machine *machine, bool run)
 {
     struct debug_target *target = &debugger->target;
+    uint8_t debt = debugger->debt;
 
     target->stood_still = stood_still;
     target->goes_on = goes_on;
@@ -198,7 +198,7 @@ void debugger_machine(struct debugger *debugger, struct machine *machine, bool r
     if (run && !debugger->connected)
         run_all(debugger);
     else
-        pay_restart(debugger);
+        pay_restart(debugger, debt);
 }
 
 void debugger_machine_gone(struct debugger *debugger, int exit_status)

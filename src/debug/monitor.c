@@ -120,12 +120,14 @@ static bool take_format(const char *text, struct examine *examine)
     if (end != text)
         examine->count = count > EXAMINE_MOST ? EXAMINE_MOST : (unsigned)count;
     for (; *end; end++) {
-        if (strchr("xduc", *end))
+        if (strchr("xduc", *end)) {
             examine->format = *end;
-        else if (strchr("bhwg", *end))
+            examine->size = *end == 'c' ? 1 : examine->size;
+        } else if (strchr("bhwg", *end)) {
             examine->size = *end == 'b' ? 1 : *end == 'h' ? 2 : *end == 'w' ? 4 : 8;
-        else
+        } else {
             return false;
+        }
     }
     return true;
 }
