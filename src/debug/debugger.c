@@ -192,6 +192,7 @@ void debugger_machine(struct debugger *debugger, struct machine *machine, bool r
     target->stood_still = stood_still;
     target->goes_on = goes_on;
     target_attach(target, machine);
+    debugger->killed = false;
     stood_still(target);
     debugger_note_stop(debugger, 0, SIGNAL_TRAP);
     debugger->description_size = description_write(debugger_view(debugger), debugger->description);
@@ -236,7 +237,9 @@ void debugger_disconnect(struct debugger *debugger)
 {
     debugger->connected = false;
     debugger->debt = DEBT_NONE;
-    if (debugger->target.machine)
+    if (debugger->killed)
+        debugger->ops->quit(debugger);
+    else if (debugger->target.machine)
         target_let_go(&debugger->target);
 }
 

@@ -70,7 +70,7 @@ static enum packet_event take_sum(struct packet_reader *reader, uint8_t byte)
 
     if (reader->state == PACKET_SUM_HIGH) {
         reader->state = PACKET_SUM_LOW;
-        reader->expected = (uint8_t)(value << 4);
+        reader->expected = (uint8_t)((unsigned)value << 4);
         reader->too_long |= value < 0;
         return PACKET_NONE;
     }

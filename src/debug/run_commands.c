@@ -248,6 +248,16 @@ enum answer command_thread_alive(struct debugger *debugger, struct packet_text *
 
 /* ---- ends ---- */
 
+/* In extended mode `run` follows a kill, and needs a machine; whether it does, the end of the connection tells. */
+static void kill_machine(struct debugger *debugger)
+{
+    debugger->debt = DEBT_NONE;
+    if (debugger->extended && debugger->target.machine && target_stop(&debugger->target))
+        debugger->killed = true;
+    else
+        debugger->ops->quit(debugger);
+}
+
 /* The machine goes on by itself. */
 enum answer command_detach(struct debugger *debugger, struct packet_text *text)
 {
@@ -268,14 +278,14 @@ enum answer command_detach(struct debugger *debugger, struct packet_text *text)
 enum answer command_kill(struct debugger *debugger, struct packet_text *text)
 {
     (void)text;
-    debugger->debt = DEBT_NONE;
-    debugger->ops->quit(debugger);
+    kill_machine(debugger);
     return ANSWER_LATER;
 }
 
 enum answer command_vkill(struct debugger *debugger, struct packet_text *text)
 {
-    (void)command_kill(debugger, text);
+    (void)text;
+    kill_machine(debugger);
     return answer_ok(debugger);
 }
 

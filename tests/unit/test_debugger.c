@@ -609,7 +609,10 @@ static void restarts_stay_attached(void **state)
     end_machine(-1);
     begin_machine(true);
     expect("T05thread:1;");
-    /* As extended mode has it. */
+    /* As extended mode has it: killed, it waits for what follows. */
+    ask("!", "OK");
+    ask("vKill;1", "OK");
+    assert_int_equal(quits, 0);
     say("vRun;");
     end_machine(-1);
     begin_machine(true);
@@ -620,6 +623,10 @@ static void restarts_stay_attached(void **state)
     expect_silence();
     ask("?", "T05thread:1;");
     assert_int_equal(restarts, 3);
+    ask("vKill;1", "OK");
+    assert_int_equal(quits, 0);
+    debugger_disconnect(&debugger);
+    assert_int_equal(quits, 1);
 }
 
 static void starts_by_itself(void **state)
