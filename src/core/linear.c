@@ -135,34 +135,3 @@ size_t linear_read(const struct guest_memory *memory, const struct cpu_state *cp
     }
     return done;
 }
-
-static bool is_writable(const struct guest_memory *memory, uint64_t physical, size_t size)
-{
-    for (size_t done = 0; done < size;) {
-        size_t page_left = PAGE_SIZE - (size_t)((physical + done) & (PAGE_SIZE - 1));
-
-        if (!memory_at(memory, physical + done, 1, true))
-            return false;
-        done += page_left;
-    }
-    return true;
-}
-
-enum status linear_write(const struct guest_memory *memory, const struct cpu_state *cpu, uint64_t linear,
-                         const void *from, size_t size)
-{
-    uint64_t physical;
-    size_t piece;
-
-    for (size_t done = 0; done < size; done += piece) {
-        piece = piece_at(memory, cpu, linear + done, size - done, &physical);
-        if (piece == 0 || !is_writable(memory, physical, piece))
-            return STATUS_INVALID;
-    }
-    for (size_t done = 0; done < size; done += piece) {
-        piece = piece_at(memory, cpu, linear + done, size - done, &physical);
-        if (piece == 0 || memory_write(memory, physical, (const uint8_t *)from + done, piece) != STATUS_OK)
-            return STATUS_INVALID;
-    }
-    return STATUS_OK;
-}

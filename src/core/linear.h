@@ -27,8 +27,4 @@ bool linear_translate(const struct guest_memory *memory, const struct cpu_state 
 size_t linear_read(const struct guest_memory *memory, const struct cpu_state *cpu, uint64_t linear, void *to,
                    size_t size);
 
-/* All or nothing: STATUS_INVALID (not logged) if a byte is not mapped to RAM that may be written. Tells the observer. */
-enum status linear_write(const struct guest_memory *memory, const struct cpu_state *cpu, uint64_t linear,
-                         const void *from, size_t size) MUST_CHECK;
-
 #endif

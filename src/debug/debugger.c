@@ -227,7 +227,7 @@ void debugger_connect(struct debugger *debugger)
     debugger->connected = debugger->acknowledges = true;
     debugger->extended = debugger->knows_swbreak = debugger->knows_hwbreak = false;
     debugger->continue_all = true;
-    debugger->target.physical_memory = false;
+    debugger->target.physical_memory = debugger->target.step_interrupts = false;
     debugger->debt = DEBT_NONE;
     if (debugger->target.machine && target_stop(&debugger->target))
         debugger_note_stop(debugger, 0, SIGNAL_TRAP);

@@ -104,6 +104,17 @@ static enum answer monitor_physical(struct debugger *debugger, char *rest)
     return ANSWER_NOW;
 }
 
+static enum answer monitor_interrupts(struct debugger *debugger, char *rest)
+{
+    if (strcmp(rest, "on") == 0 || strcmp(rest, "off") == 0)
+        debugger->target.step_interrupts = rest[1] == 'n';
+    else if (*rest)
+        say(debugger, "irq takes on or off\n");
+    say(debugger, debugger->target.step_interrupts ? "a step may lead into an interrupt's handler\n"
+                                                   : "interrupts wait while a processor is stepped\n");
+    return ANSWER_NOW;
+}
+
 /* ---- xp ---- */
 
 struct examine {
@@ -200,6 +211,7 @@ static const struct monitor_command {
     {"regs", monitor_registers, "segments, tables, debug registers and MSRs of the current thread"},
     {"xp", monitor_examine, "/COUNT FORMAT SIZE ADDRESS: physical memory, as in xp/4xg 0x1000"},
     {"phys", monitor_physical, "on|off: whether GDB's memory commands take physical addresses"},
+    {"irq", monitor_interrupts, "on|off: whether a step may lead into an interrupt's handler"},
     {"reset", monitor_reset, "put the machine together again, stopped at its first instruction"},
     {"quit", monitor_quit, "end the machine"},
 };

@@ -99,6 +99,7 @@ static void describe(const struct debug_target *target, unsigned index, bool pas
 {
     *control = (struct debug_control){
         .single_step = target->action[index] == TARGET_STEP,
+        .hold_interrupts = !target->step_interrupts,
         .breakpoints = target->breakpoint_count != 0,
         .pass_breakpoint = pass,
         .point_count = (uint8_t)target->point_count,

@@ -35,6 +35,7 @@ struct debug_target {
     struct machine *machine; /* NULL: there is none at the moment */
     bool running;
     bool physical_memory; /* addresses of memory are physical ones */
+    bool step_interrupts; /* a step may end in an interrupt's handler; otherwise interrupts wait for its end */
     /* The machine stands still; it is about to run. Where its time stops and goes on. May be NULL. */
     void (*stood_still)(struct debug_target *target);
     void (*goes_on)(struct debug_target *target);

@@ -207,6 +207,8 @@ void gdb_begin(struct vmm_gdb *gdb, struct machine *machine)
 
 void gdb_end(struct vmm_gdb *gdb, int exit_status)
 {
-    if (gdb->enabled)
-        debugger_machine_gone(&gdb->debugger, exit_status);
+    if (!gdb->enabled)
+        return;
+    debugger_machine_gone(&gdb->debugger, exit_status);
+    (void)host_clock_release(gdb->clock); /* what this machine waited is not the next one's to catch up with */
 }

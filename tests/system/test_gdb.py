@@ -424,14 +424,14 @@ class Kernel(WithGdb):
 
     def assemble(self, found):
         source, target = self.folder / "symbols.S", self.folder / "symbols"
-        lines = ['.section .text,"ax",@nobits']
+        lines = ['.section .symbols,"ax",@nobits']
         for address, name in found:
             lines += [f".org {address - KERNEL_TEXT:#x}", f".globl {name}", f".type {name}, @function", f"{name}:"]
         lines += [".skip 0x1000"]
         source.write_text("\n".join(lines) + "\n")
         subprocess.run(
-            ["gcc", "-nostdlib", "-static", "-no-pie", f"-Wl,-Ttext={KERNEL_TEXT:#x},-e,_stext,--build-id=none",
-             "-mcmodel=kernel", "-o", target, source],
+            ["gcc", "-nostdlib", "-static", "-no-pie", f"-Wl,--section-start=.symbols={KERNEL_TEXT:#x},-e,_stext,--build-id=none",
+             "-o", target, source],
             check=True, timeout=lodge.PATIENCE,
         )
         return target

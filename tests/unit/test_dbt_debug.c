@@ -255,6 +255,29 @@ static void steps_over_shadows(void **state)
     step(AT_CODE + 7);
 }
 
+/* Interrupts that wait for the debugger come when it lets go, and wake a halted processor all the same. */
+static void steps_hold_interrupts(void **state)
+{
+    const struct debug_control hold = {.single_step = true, .hold_interrupts = true};
+
+    (void)state;
+    START("\x40\x40\x40\xf4", RFLAGS_IF);
+    interrupt = 0x21;
+    vcpu->attention |= ATTENTION_INTERRUPT;
+    control(&hold);
+    expect_stop(DEBUG_STEPPED, AT_CODE + 1);
+    control(&hold);
+    expect_stop(DEBUG_STEPPED, AT_CODE + 2);
+    step(AT_HANDLER + 16 * 0x21);
+    step(AT_CODE + 2);
+    step(AT_CODE + 3);
+    step(AT_CODE + 4);
+    interrupt = 0x22;
+    vcpu->attention |= ATTENTION_INTERRUPT;
+    control(&hold);
+    expect_stop(DEBUG_STEPPED, AT_HANDLER + 16 * 0x22);
+}
+
 static void steps_into_exceptions(void **state)
 {
     (void)state;
@@ -503,6 +526,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(steps, setup, teardown),
         cmocka_unit_test_setup_teardown(steps_in_repeats, setup, teardown),
         cmocka_unit_test_setup_teardown(steps_over_shadows, setup, teardown),
+        cmocka_unit_test_setup_teardown(steps_hold_interrupts, setup, teardown),
         cmocka_unit_test_setup_teardown(steps_into_exceptions, setup, teardown),
         cmocka_unit_test_setup_teardown(steps_beside_tf, setup, teardown),
         cmocka_unit_test_setup_teardown(guest_clears_tf, setup, teardown),

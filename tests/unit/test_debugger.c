@@ -678,6 +678,10 @@ static void monitor_commands(void **state)
     assert_non_null(strstr(monitor("no"), "no such command"));
     assert_non_null(strstr(monitor("helpx"), "no such command"));
     assert_non_null(strstr(monitor("phys maybe"), "on or off"));
+    assert_non_null(strstr(monitor("irq"), "wait"));
+    assert_non_null(strstr(monitor("irq on"), "may lead"));
+    assert_non_null(strstr(monitor("irq off"), "wait"));
+    assert_non_null(strstr(monitor("irq both"), "on or off"));
     assert_non_null(strstr(monitor("phys on"), "physical"));
     fake.states[0].cr0 |= CR0_PG | CR0_PE;
     ask("m2000,2", "6162"); /* whatever the page tables say */

@@ -14,24 +14,12 @@ enum { RAM = 1 << 20, ROOT = 0x10000, TABLES = 0x11000, DATA = 0x40000 };
 static uint8_t ram[RAM];
 static struct guest_memory memory;
 static struct cpu_state cpu;
-static uint64_t told_address, told_size;
-
-static void written(struct memory_observer *observer, uint64_t address, uint64_t size)
-{
-    (void)observer;
-    told_address = address;
-    told_size = size;
-}
-
-static struct memory_observer observer = {.written = written};
 
 static int setup(void **state)
 {
     (void)state;
     memset(ram, 0, sizeof(ram));
-    told_address = told_size = 0;
     assert_int_equal(memory_init(&memory, ram, -1, RAM), STATUS_OK);
-    memory.observer = &observer;
     cpu_state_reset(&cpu, 0);
     cpu.cr0 = CR0_PE | CR0_PG;
     cpu.cr3 = ROOT;
@@ -153,7 +141,6 @@ static void hostile_tables(void **state)
     expect(0x10, (PTE_ADDRESS & ~0x3fffffffull) | 0x10, 0x40000000 - 0x10);
     /* It is not RAM. */
     assert_int_equal(linear_read(&memory, &cpu, 0x10, ram, 8), 0);
-    assert_int_equal(linear_write(&memory, &cpu, 0x10, ram, 8), STATUS_INVALID);
 }
 
 static void copies(void **state)
@@ -168,18 +155,13 @@ static void copies(void **state)
     entry(TABLES + 0x2000, 1, 8, (DATA + 0x5000) | PTE_P);
     entry(TABLES + 0x2000, 2, 8, DATA | PTE_P);
 
-    assert_int_equal(linear_write(&memory, &cpu, 0x1ffc, "abcdefgh", 8), STATUS_OK);
-    assert_memory_equal(ram + DATA + 0x5ffc, "abcd", 4);
-    assert_memory_equal(ram + DATA, "efgh", 4);
-    assert_int_equal(told_address, DATA);
-    assert_int_equal(told_size, 4);
+    memcpy(ram + DATA + 0x5ffc, "abcd", 4);
+    memcpy(ram + DATA, "efgh", 4);
     assert_int_equal(linear_read(&memory, &cpu, 0x1ffc, bytes, 8), 8);
     assert_memory_equal(bytes, "abcdefgh", 8);
 
-    /* As far as it goes; nothing if not all of it can be written. */
+    /* As far as it goes. */
     assert_int_equal(linear_read(&memory, &cpu, 0x2ffc, bytes, 8), 4);
-    assert_int_equal(linear_write(&memory, &cpu, 0x2ffc, "ijklmnop", 8), STATUS_INVALID);
-    assert_int_equal(ram[DATA + 0xffc], 0);
     assert_int_equal(linear_read(&memory, &cpu, 0x5000, bytes, 8), 0);
 }
 
@@ -196,10 +178,6 @@ static void large_page_over_the_end(void **state)
     memset(ram + RAM - 8, 7, 8);
     assert_int_equal(linear_read(&memory, &cpu, RAM - 8, bytes, 16), 8);
     assert_int_equal(bytes[7], 7);
-    assert_int_equal(linear_write(&memory, &cpu, RAM - 8, bytes, 16), STATUS_INVALID);
-    assert_int_equal(linear_write(&memory, &cpu, RAM - 8, bytes, 8), STATUS_OK);
-    memory.ranges[0].read_only = true;
-    assert_int_equal(linear_write(&memory, &cpu, RAM - 8, bytes, 8), STATUS_INVALID);
 }
 
 int main(void)

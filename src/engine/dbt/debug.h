@@ -22,6 +22,12 @@ static inline void debug_begins(struct dbt_vcpu *c)
 /* For the run loop: is it to leave for the debugger? Sets vcpu->debug_event. */
 bool debug_stops(struct dbt_vcpu *c);
 
+/* Are interrupts to wait until the debugger's step is over? */
+static inline bool debug_holds_interrupts(const struct dbt_vcpu *c)
+{
+    return c->debug.single_step && c->debug.hold_interrupts && !c->halted;
+}
+
 /* And after a stretch of code, before an exception that it raised is delivered. alone: it was one instruction. */
 void debug_ran(struct dbt_vcpu *c, bool alone, bool raised);
 

@@ -455,7 +455,7 @@ enum vcpu_exit dbt_run(struct vcpu *vcpu)
         }
         if (vcpu->attention && serve_attention(c))
             break;
-        if ((c->irq_waiting || c->nmi_pending) && !serve_interrupts(c)) {
+        if ((c->irq_waiting || c->nmi_pending) && !debug_holds_interrupts(c) && !serve_interrupts(c)) {
             exit = VCPU_EXIT_SHUTDOWN;
             break;
         }
