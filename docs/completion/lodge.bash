@@ -21,12 +21,17 @@ _lodge_run() {
         mapfile -t COMPREPLY < <(compgen -W '128M 256M 512M 1G 2G 4G' -- "$current")
         return
         ;;
+    --gdb)
+        mapfile -t COMPREPLY < <(compgen -W '127.0.0.1: unix:' -- "$current")
+        compopt -o nospace
+        return
+        ;;
     -c | --cpus | --append | --name)
         return
         ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append -m --memory -c --cpus --cpu --engine --name
-        --debug-exit --no-reboot --stats --help' -- "$current")
+        --gdb --debug-exit --no-reboot --stats --help' -- "$current")
 }
 
 _lodge() {

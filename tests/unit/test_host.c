@@ -526,7 +526,7 @@ static void test_tcp_socket(void **state)
 static void test_unix_socket(void **state)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
-    char folder[] = "/tmp/lodge-test-XXXXXX", address[96];
+    char folder[] = "/tmp/lodge-test-XXXXXX", address[sizeof(to.sun_path) + 8];
     struct peers peers;
     struct stat status;
     int stale = socket(AF_UNIX, SOCK_STREAM, 0), fd = socket(AF_UNIX, SOCK_STREAM, 0);
