@@ -85,14 +85,12 @@ static bool walk(const struct guest_memory *memory, const struct cpu_state *cpu,
 bool linear_translate(const struct guest_memory *memory, const struct cpu_state *cpu, uint64_t linear,
                       uint64_t *physical, uint64_t *mapped)
 {
-    if (!long_mode(cpu))
-        linear &= bits_mask(32);
-    else if (!is_canonical(cpu, linear))
+    if (long_mode(cpu) ? !is_canonical(cpu, linear) : linear >> 32 != 0)
         return false;
     if (cpu->cr0 & CR0_PG)
         return walk(memory, cpu, linear, physical, mapped);
     *physical = linear;
-    *mapped = (1ull << 32) - (linear & bits_mask(32));
+    *mapped = (1ull << 32) - linear;
     return true;
 }
 

@@ -17,8 +17,8 @@
 
 /*
  * The guest physical address behind a linear one, as control registers and EFER of this state have it, and how many
- * bytes from there on are mapped contiguously (at least 1). False: not mapped, or not canonical. Outside of long mode
- * addresses are cut to 32 bits. The physical address need not be RAM.
+ * bytes from there on are mapped contiguously (at least 1). False: not mapped, not canonical, or above 4 GiB outside of
+ * long mode. The physical address need not be RAM.
  */
 bool linear_translate(const struct guest_memory *memory, const struct cpu_state *cpu, uint64_t linear,
                       uint64_t *physical, uint64_t *mapped);

@@ -1,4 +1,5 @@
 /* g, G, p, P. */
+#include "core/engine.h"
 #include "debug/debugger_internal.h"
 
 static void get_state(struct debugger *debugger, struct cpu_state *state)
@@ -6,10 +7,13 @@ static void get_state(struct debugger *debugger, struct cpu_state *state)
     target_state(&debugger->target, debugger->general_thread, state);
 }
 
-static bool set_state(struct debugger *debugger, const struct cpu_state *state)
+static bool set_state(struct debugger *debugger, struct cpu_state *state)
 {
     struct vcpu *vcpu = debugger->target.machine->vcpus[debugger->general_thread];
+    const struct engine_ops *ops = debugger->target.machine->engine->ops;
 
+    if (ops->tsc)
+        state->tsc = ops->tsc(vcpu); /* as late as can be: it has gone on since the state was read */
     return cpu_state_schema.valid(state) && vcpu_set_state(vcpu, state) == STATUS_OK;
 }
 
