@@ -48,8 +48,8 @@ struct engine_ops {
     enum status (*set_state)(struct vcpu *vcpu, const struct cpu_state *state) MUST_CHECK;
 
     /*
-     * What a debugger watches from now on; see core/debug.h. The vCPU is paused. STATUS_UNSUPPORTED (logged): this
-     * engine or host cannot.
+     * What a debugger watches from now on; see core/debug.h. All vCPUs of the machine are paused. STATUS_UNSUPPORTED
+     * (logged): this engine or host cannot.
      */
     enum status (*set_debug)(struct vcpu *vcpu, const struct debug_control *control) MUST_CHECK;
 

@@ -1,11 +1,12 @@
 /*
  * A program to be looked at by a debugger (tests/system/test_gdb.py): calls that go deep, a variable to watch, a second
- * processor. It ends by itself, but with the word "wait" only when a debugger has set go_on.
+ * processor. It ends by itself, but with the word "wait" only when a debugger has set go_on, and with "restart" never.
  */
 #include <stdatomic.h>
 
 #include "lib/apic.h"
 #include "lib/check.h"
+#include "lib/cpu.h"
 #include "lib/runtime.h"
 #include "lib/smp.h"
 
@@ -64,6 +65,8 @@ void test_main(void)
         result = outer(n);
     CHECK_EQ(result, 34);
     store_vector();
+    if (option("restart"))
+        out8(0xcf9, 0x06);
     if (!option("wait"))
         atomic_store(&go_on, 1);
     smp_all(spin, 0);

@@ -312,6 +312,20 @@ class Program(WithGdb):
         self.assertIn("exited", gdb.command("continue"))
         self.assert_passes(machine)
 
+    def test_guest_restarts(self):
+        machine, gdb = self.debug("restart")
+        start = gdb.value("$rip")
+        gdb.command("break store_vector")
+        for _ in range(2):
+            self.assertIn("store_vector", gdb.command("continue"))
+            gdb.command("set var watched = 99")
+            # It stops where it starts, with its memory as it was.
+            self.assertIn("SIGTRAP", gdb.command("continue"))
+            self.assertEqual(gdb.value("$rip"), start)
+            self.assertEqual(gdb.value("watched"), 1)
+        self.assertIn("killed", gdb.command("kill"))
+        self.assertEqual(machine.wait(), 0)
+
     def test_run_again(self):
         machine, gdb = self.debug()
         gdb.command("disconnect")
