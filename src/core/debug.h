@@ -32,11 +32,13 @@ struct debug_control {
     struct debug_point points[DEBUG_POINTS];
 };
 
+/* Why a vCPU has stopped. */
 enum debug_reason {
     DEBUG_NONE,
     DEBUG_STEPPED,    /* RIP: the next instruction */
     DEBUG_BREAKPOINT, /* RIP: the INT3, not executed */
     DEBUG_POINT,      /* points[point] was met: DEBUG_EXECUTE before the instruction at RIP, others after one */
+    DEBUG_SHUTDOWN,   /* the loop's, not the engine's: a triple fault, at RIP; the vCPU will not run again */
 };
 
 struct debug_event {

@@ -42,6 +42,7 @@ struct machine {
     _Atomic uint32_t end;             /* enum machine_end; the first reason stays */
     uint32_t exit_value;
     void (*ended)(struct machine *machine); /* told once per end, with or without locks, any thread; NULL or the owner's */
+    _Atomic bool debug_shutdown; /* a triple fault is told as a stop (DEBUG_SHUTDOWN) and does not end the machine */
     void (*debug_stopped)(struct vcpu *vcpu); /* VCPU_EXIT_DEBUG: it pauses itself next; its own thread, no locks; may be NULL */
 };
 

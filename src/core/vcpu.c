@@ -126,6 +126,25 @@ static void take_sipi(struct vcpu *vcpu)
     replace_state(vcpu, &state);
 }
 
+/* Out of the guest until the debugger resumes it. */
+static void stop_for_debugger(struct vcpu *vcpu)
+{
+    atomic_fetch_or(&vcpu->attention, ATTENTION_PAUSE);
+    if (vcpu->machine->debug_stopped)
+        vcpu->machine->debug_stopped(vcpu);
+}
+
+static void shut_down(struct vcpu *vcpu)
+{
+    vcpu->activity = CPU_SHUTDOWN;
+    if (vcpu->machine->debug_shutdown) {
+        vcpu->debug_event = (struct debug_event){.reason = DEBUG_SHUTDOWN};
+        stop_for_debugger(vcpu);
+    } else {
+        machine_end(vcpu->machine, MACHINE_TRIPLE_FAULT, 0);
+    }
+}
+
 /* One stay in the engine. */
 static void run(struct vcpu *vcpu)
 {
@@ -137,18 +156,14 @@ static void run(struct vcpu *vcpu)
         vcpu->activity = CPU_HALTED;
         return;
     case VCPU_EXIT_SHUTDOWN:
-        vcpu->activity = CPU_SHUTDOWN;
-        machine_end(vcpu->machine, MACHINE_TRIPLE_FAULT, 0);
+        shut_down(vcpu);
         return;
     case VCPU_EXIT_FAILED:
         vcpu->activity = CPU_SHUTDOWN;
         machine_end(vcpu->machine, MACHINE_FAILED, 0);
         return;
     case VCPU_EXIT_DEBUG:
-        /* Out of the guest until the debugger resumes it. */
-        atomic_fetch_or(&vcpu->attention, ATTENTION_PAUSE);
-        if (vcpu->machine->debug_stopped)
-            vcpu->machine->debug_stopped(vcpu);
+        stop_for_debugger(vcpu);
         return;
     }
 }

@@ -192,6 +192,7 @@ void debugger_machine(struct debugger *debugger, struct machine *machine, bool r
     target->stood_still = stood_still;
     target->goes_on = goes_on;
     target_attach(target, machine);
+    machine->debug_shutdown = debugger->connected;
     debugger->killed = false;
     stood_still(target);
     debugger_note_stop(debugger, 0, SIGNAL_TRAP);
@@ -229,6 +230,8 @@ void debugger_connect(struct debugger *debugger)
     debugger->continue_all = true;
     debugger->target.physical_memory = debugger->target.step_interrupts = false;
     debugger->debt = DEBT_NONE;
+    if (debugger->target.machine)
+        debugger->target.machine->debug_shutdown = true;
     if (debugger->target.machine && target_stop(&debugger->target))
         debugger_note_stop(debugger, 0, SIGNAL_TRAP);
 }

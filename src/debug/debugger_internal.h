@@ -7,7 +7,7 @@
 /* Numbers of errors, as GDB prints them: errno values of Linux, by custom. */
 enum { ERROR_IO = 5, ERROR_NO_MEMORY = 12, ERROR_ADDRESS = 14, ERROR_INVALID = 22, ERROR_NO_SPACE = 28 };
 
-enum { SIGNAL_NONE = 0, SIGNAL_INTERRUPT = 2, SIGNAL_TRAP = 5, SIGNAL_ABORT = 6 };
+enum { SIGNAL_NONE = 0, SIGNAL_INTERRUPT = 2, SIGNAL_TRAP = 5, SIGNAL_SEGMENT = 11 };
 
 /* Whether an answer is sent now, or later, or never. */
 enum answer { ANSWER_NOW, ANSWER_LATER };

@@ -44,6 +44,8 @@ void debugger_note_stop(struct debugger *debugger, unsigned vcpu, uint8_t signal
     debugger->stop_detail[0] = '\0';
     if (signal != SIGNAL_TRAP)
         return;
+    if (event->reason == DEBUG_SHUTDOWN)
+        debugger->stop_signal = SIGNAL_SEGMENT;
     if (event->reason == DEBUG_BREAKPOINT && debugger->knows_swbreak)
         memcpy(debugger->stop_detail, "swbreak:;", sizeof("swbreak:;"));
     else if (event->reason == DEBUG_POINT && event->point < target->point_count)

@@ -148,6 +148,17 @@ static void drop_repeatable(struct debug_target *target)
     }
 }
 
+/* A vCPU that has shut down does not go on: the machine ends as it would have without us. */
+static bool ends_by_shutdown(struct debug_target *target)
+{
+    for (unsigned i = 0; i < target->machine->cpu_count; i++)
+        if (target->action[i] != TARGET_STAY && target->machine->vcpus[i]->activity == CPU_SHUTDOWN) {
+            machine_end(target->machine, MACHINE_TRIPLE_FAULT, 0);
+            return true;
+        }
+    return false;
+}
+
 bool target_run(struct debug_target *target)
 {
     drop_repeatable(target);
@@ -156,7 +167,8 @@ bool target_run(struct debug_target *target)
     if (target->goes_on)
         target->goes_on(target);
     target->running = true;
-    start(target, false);
+    if (!ends_by_shutdown(target))
+        start(target, false);
     return true;
 }
 
@@ -199,6 +211,7 @@ void target_let_go(struct debug_target *target)
     static const struct debug_control nothing;
     bool was_running = target->running;
 
+    target->machine->debug_shutdown = false;
     if (pause_all(target)) {
         target_remove_all(target);
         for (unsigned i = 0; i < target->machine->cpu_count; i++)

@@ -326,6 +326,15 @@ class Program(WithGdb):
         self.assertIn("killed", gdb.command("kill"))
         self.assertEqual(machine.wait(), 0)
 
+    def test_triple_fault(self):
+        machine = self.machine("-m", "64M", "--kernel", str(GUESTS / "shutdown"), "--append", "console=serial")
+        gdb = self.gdb(GUESTS / "shutdown.elf64")
+        self.assertIn("SIGSEGV", gdb.command("continue"))
+        self.assertIn("test_main", gdb.command("bt"))
+        self.assertIn("ud2", gdb.command("x/i $rip"))
+        self.assertIn("exited with code 03", gdb.command("continue"))
+        self.assertEqual(machine.wait(), 3)
+
     def test_run_again(self):
         machine, gdb = self.debug()
         gdb.command("disconnect")

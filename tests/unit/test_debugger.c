@@ -1,6 +1,7 @@
 /*
  * GDB's protocol, packet by packet, over a machine of cardboard: two vCPUs with threads of their own, whose every
- * instruction is one byte. 0xcc is INT3, 0xeb starts over at CODE, 0xa3 stores to DATA, 0xf4 halts; all else does nothing.
+ * instruction is one byte. 0xcc is INT3, 0xeb starts over at CODE, 0xa3 stores to DATA, 0xf4 halts,
+ * 0x0f is a triple fault; all else does nothing.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -57,6 +58,8 @@ static enum vcpu_exit guest(struct vcpu *vcpu)
             return VCPU_EXIT_ATTENTION;
         if (point >= 0)
             return leave(vcpu, DEBUG_POINT, (unsigned)point);
+        if (opcode == 0x0f)
+            return VCPU_EXIT_SHUTDOWN;
         if (opcode == 0xcc && control->breakpoints && !control->pass_breakpoint)
             return leave(vcpu, DEBUG_BREAKPOINT, 0);
         control->pass_breakpoint = false;
@@ -588,6 +591,29 @@ static void ends_badly(void **state)
     expect("X06");
 }
 
+/* Somebody looks: the machine ends when he has seen it. */
+static void triple_faults_stop(void **state)
+{
+    (void)state;
+    ram[CODE + 2] = 0x0f;
+    ask("vCont;c:1", "T0bthread:1;");
+    assert_int_equal(fake.states[0].rip, CODE + 2);
+    assert_int_equal(machine.end, MACHINE_RUNNING);
+    ask("?", "T0bthread:1;");
+    say("c");
+    expect_silence();
+    assert_int_equal(machine.end, MACHINE_TRIPLE_FAULT);
+    end_machine(3);
+    expect("W03");
+    /* Nobody does. */
+    memset(ram, 0x0f, RAM);
+    begin_machine(false);
+    ask("D", "OK");
+    for (unsigned naps = 0; naps < PATIENCE_MS && machine.end == MACHINE_RUNNING; naps++)
+        nap();
+    assert_int_equal(machine.end, MACHINE_TRIPLE_FAULT);
+}
+
 static void restarts_stay_attached(void **state)
 {
     (void)state;
@@ -715,6 +741,7 @@ int main(void)
         TEST(lost_connections),
         TEST(ends),
         TEST(ends_badly),
+        TEST(triple_faults_stop),
         TEST(restarts_stay_attached),
         cmocka_unit_test_teardown(starts_by_itself, teardown),
         TEST(monitor_commands),
