@@ -44,7 +44,7 @@ struct debugger {
     bool narrow; /* describe a 32-bit processor; before the first connection */
     bool connected;
     bool acknowledges;
-    bool extended;  /* the connection outlives the machine: killed, it waits for vRun */
+    bool extended; /* the connection outlives the machine: killed, it waits for vRun */
     bool killed;
     bool knows_swbreak, knows_hwbreak;
     uint8_t debt;             /* enum debugger_debt */

@@ -99,6 +99,7 @@ static enum answer go(struct debugger *debugger, struct packet_text *text, enum 
     if (packet_left(text) > 0) /* from another address: GDB writes RIP instead */
         return fail(debugger, ERROR_INVALID);
     memset(target->action, all ? (int)action : TARGET_STAY, sizeof(target->action));
+    memset(target->range, 0, sizeof(target->range));
     target->action[one] = (uint8_t)action;
     return debugger_go(debugger);
 }
@@ -134,15 +135,22 @@ enum answer command_step_signal(struct debugger *debugger, struct packet_text *t
 enum answer command_vcont_query(struct debugger *debugger, struct packet_text *text)
 {
     (void)text;
-    packet_text(&debugger->writer, "vCont;c;C;s;S");
+    packet_text(&debugger->writer, "vCont;c;C;s;S;r");
     return ANSWER_NOW;
 }
 
 enum { ACTION_UNSET = 0xff };
 
-/* "c", "s", "C05", "S05" */
-static bool take_action(struct packet_text *text, uint8_t *action)
+/* "START,END": steps until RIP is not between them any more */
+static bool take_step_range(struct packet_text *text, struct target_range *range)
 {
+    return packet_take_number(text, &range->start) && packet_match(text, ",") && packet_take_number(text, &range->end);
+}
+
+/* "c", "s", "C05", "S05", "rSTART,END" */
+static bool take_action(struct packet_text *text, uint8_t *action, struct target_range *range)
+{
+    *range = (struct target_range){0};
     if (packet_match(text, "c"))
         *action = TARGET_CONTINUE;
     else if (packet_match(text, "s"))
@@ -151,17 +159,21 @@ static bool take_action(struct packet_text *text, uint8_t *action)
         *action = skip_signal(text) ? TARGET_CONTINUE : ACTION_UNSET;
     else if (packet_match(text, "S"))
         *action = skip_signal(text) ? TARGET_STEP : ACTION_UNSET;
+    else if (packet_match(text, "r"))
+        *action = take_step_range(text, range) ? TARGET_STEP : ACTION_UNSET;
     else
         return false;
     return *action != ACTION_UNSET;
 }
 
 /* The leftmost action that fits a thread is its. */
-static void set_action(struct debug_target *target, int vcpu, uint8_t action)
+static void set_action(struct debug_target *target, int vcpu, uint8_t action, const struct target_range *range)
 {
     for (unsigned i = 0; i < target->machine->cpu_count; i++)
-        if ((vcpu == THREAD_ALL || vcpu == (int)i) && target->action[i] == ACTION_UNSET)
+        if ((vcpu == THREAD_ALL || vcpu == (int)i) && target->action[i] == ACTION_UNSET) {
             target->action[i] = action;
+            target->range[i] = *range;
+        }
 }
 
 /* Is a vCPU to be stepped that can go on by itself? One that waits for others would wait for ever. */
@@ -175,17 +187,19 @@ static bool steps_alone(const struct debug_target *target)
 
 static bool take_actions(struct debugger *debugger, struct packet_text *text, uint8_t *others)
 {
+    struct target_range range;
     uint8_t action;
     int vcpu;
 
     do {
         vcpu = THREAD_ALL;
-        if (!take_action(text, &action) || (packet_match(text, ":") && !debugger_take_thread(debugger, text, &vcpu)))
+        if (!take_action(text, &action, &range) ||
+            (packet_match(text, ":") && !debugger_take_thread(debugger, text, &vcpu)))
             return false;
         if (vcpu == THREAD_ANY)
             vcpu = (int)debugger->stopped_thread;
         if (vcpu != THREAD_ALL)
-            set_action(&debugger->target, vcpu, action);
+            set_action(&debugger->target, vcpu, action, &range);
         else if (*others == ACTION_UNSET)
             *others = action;
     } while (packet_match(text, ";"));
@@ -200,10 +214,9 @@ enum answer command_vcont(struct debugger *debugger, struct packet_text *text)
     memset(target->action, ACTION_UNSET, sizeof(target->action));
     if (!take_actions(debugger, text, &others))
         return fail(debugger, ERROR_INVALID);
-    set_action(target, THREAD_ALL,
-               others == TARGET_CONTINUE && steps_alone(target) ? TARGET_STAY
-               : others == ACTION_UNSET                         ? TARGET_STAY
-                                                                : others);
+    if (others == ACTION_UNSET || (others == TARGET_CONTINUE && steps_alone(target)))
+        others = TARGET_STAY;
+    set_action(target, THREAD_ALL, others, &(struct target_range){0});
     return debugger_go(debugger);
 }
 

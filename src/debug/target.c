@@ -69,11 +69,23 @@ static bool is_guests_breakpoint(struct debug_target *target, unsigned index)
            !breakpoint_at(target, physical);
 }
 
+/* Has it made one of the steps that nobody wants to be told of? */
+static bool is_within_range(struct debug_target *target, unsigned index)
+{
+    const struct target_range *range = &target->range[index];
+    struct cpu_state state;
+
+    if (target->machine->vcpus[index]->debug_event.reason != DEBUG_STEPPED || range->start >= range->end)
+        return false;
+    target_state(target, index, &state);
+    return state.rip >= range->start && state.rip < range->end;
+}
+
 /* Has it stopped by itself, for something that is the debugger's business? */
 static bool has_event(struct debug_target *target, unsigned index)
 {
     return target->action[index] != TARGET_STAY && target->machine->vcpus[index]->debug_event.reason != DEBUG_NONE &&
-           !is_guests_breakpoint(target, index);
+           !is_guests_breakpoint(target, index) && !is_within_range(target, index);
 }
 
 static void now_stopped(struct debug_target *target)

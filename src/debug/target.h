@@ -29,6 +29,11 @@ struct target_point {
     uint64_t address, length;
 };
 
+/* Steps go on by themselves while RIP is in [start, end). */
+struct target_range {
+    uint64_t start, end;
+};
+
 enum target_action { TARGET_STAY, TARGET_CONTINUE, TARGET_STEP };
 
 struct debug_target {
@@ -40,9 +45,10 @@ struct debug_target {
     void (*stood_still)(struct debug_target *target);
     void (*goes_on)(struct debug_target *target);
 
-    unsigned current;              /* the vCPU whose address space memory is seen through */
-    uint8_t action[MACHINE_CPUS];  /* enum target_action of the last target_run() */
-    bool unreported[MACHINE_CPUS]; /* stopped by itself; nobody was told yet */
+    unsigned current;                        /* the vCPU whose address space memory is seen through */
+    uint8_t action[MACHINE_CPUS];            /* enum target_action of the last target_run() */
+    struct target_range range[MACHINE_CPUS]; /* for TARGET_STEP; empty: one step */
+    bool unreported[MACHINE_CPUS];           /* stopped by itself; nobody was told yet */
 
     struct target_breakpoint breakpoints[TARGET_BREAKPOINTS];
     unsigned breakpoint_count;

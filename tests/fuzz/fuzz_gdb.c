@@ -285,6 +285,7 @@ static const char *const phrases[] = {
     "s",
     "S05",
     "vCont?",
+    "vCont;r%x,%x:1",
     "vCont;c",
     "vCont;s:%x;c",
     "vCont;s:1;c:-1",
