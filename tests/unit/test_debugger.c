@@ -65,7 +65,7 @@ static enum vcpu_exit guest(struct vcpu *vcpu)
         control->pass_breakpoint = false;
         cpu->gpr[GPR_RCX] += opcode == 0xcc; /* what #BP does here */
         cpu->rip = opcode == 0xeb ? CODE : cpu->rip + 1;
-        cpu->gpr[GPR_RAX]++;
+        __atomic_fetch_add(&cpu->gpr[GPR_RAX], 1, __ATOMIC_RELAXED);
         point = opcode == 0xa3 ? find_point(control, DATA, false) : -1;
         if (opcode == 0xa3)
             __atomic_fetch_add(&ram[DATA], 1, __ATOMIC_SEQ_CST);
