@@ -34,18 +34,29 @@ static bool place_of(struct debug_target *target, const struct cpu_state *state,
     return target->physical_memory || linear_translate(&target->machine->memory, state, address, physical, &mapped);
 }
 
+/* A copy of linear memory, page by page since each may be elsewhere. */
+static void hide_linear(struct debug_target *target, const struct cpu_state *state, uint64_t address, uint8_t *bytes,
+                        size_t size)
+{
+    uint64_t physical;
+
+    for (size_t done = 0, here; done < size; done += here) {
+        here = PAGE_SIZE - (size_t)((address + done) & (PAGE_SIZE - 1));
+        if (place_of(target, state, address + done, &physical))
+            breakpoints_hide(target, physical, bytes + done, here < size - done ? here : size - done);
+    }
+}
+
 size_t target_read(struct debug_target *target, uint64_t address, void *to, size_t size)
 {
     struct cpu_state state;
-    uint64_t physical;
-    size_t done = 0, here = 1;
+    size_t done;
 
+    if (target->physical_memory)
+        return target_read_physical(target, address, to, size);
     target_state(target, target->current, &state);
-    for (; done < size && here > 0; done += here) {
-        if (!place_of(target, &state, address + done, &physical))
-            break;
-        here = read_page(target, physical, (uint8_t *)to + done, size - done);
-    }
+    done = linear_read(&target->machine->memory, &state, address, to, size);
+    hide_linear(target, &state, address, to, done);
     return done;
 }
 
