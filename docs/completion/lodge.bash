@@ -28,12 +28,17 @@ _lodge_run() {
         mapfile -t COMPREPLY < <(compgen -P "$done" -W 'exits irq exceptions mmio pio msr cr power all' -- "${current##*,}")
         return
         ;;
+    --gdb)
+        mapfile -t COMPREPLY < <(compgen -W '127.0.0.1: unix:' -- "$current")
+        compopt -o nospace
+        return
+        ;;
     -c | --cpus | --append | --name)
         return
         ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append -m --memory -c --cpus --cpu --engine --name
-        --debug-exit --no-reboot --stats --trace --trace-file --help' -- "$current")
+        --gdb --debug-exit --no-reboot --stats --trace --trace-file --help' -- "$current")
 }
 
 _lodge() {

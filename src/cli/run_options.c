@@ -131,6 +131,12 @@ static bool take_engine(struct vmm_options *options, const char *value)
     return take_choice("--engine", vmm_engine_names(), value, &options->engine);
 }
 
+static bool take_gdb(struct vmm_options *options, const char *value)
+{
+    options->gdb = value;
+    return vmm_gdb_is_valid(value);
+}
+
 static bool take_debug_exit(struct vmm_options *options, const char *value)
 {
     (void)value;
@@ -202,6 +208,8 @@ static const struct option options_known[] = {
     {"--cpu", NULL, "MODEL", "what the processors can do: host, x86-64-v2, x86-64-v3 (default host)", take_cpu_model},
     {"--engine", NULL, "ENGINE", "what runs the processors: auto, kvm, dbt (default auto)", take_engine},
     {"--name", NULL, "NAME", "a name for the machine", take_name},
+    {"--gdb", NULL, "ADDRESS", "wait there for GDB: [HOST]:PORT on loopback, or unix:PATH; with ,nowait run at once",
+     take_gdb},
     {"--debug-exit", NULL, NULL, "a byte written to port 0xf4 ends the machine with status (byte << 1) | 1",
      take_debug_exit},
     {"--no-reboot", NULL, NULL, "end where the machine would restart", take_no_reboot},

@@ -68,8 +68,8 @@ struct engine_ops {
     enum status (*set_state)(struct vcpu *vcpu, const struct cpu_state *state) MUST_CHECK;
 
     /*
-     * What a debugger watches from now on; see core/debug.h. The vCPU is paused. STATUS_UNSUPPORTED (logged): this
-     * engine or host cannot.
+     * What a debugger watches from now on; see core/debug.h. All vCPUs of the machine are paused. STATUS_UNSUPPORTED
+     * (logged): this engine or host cannot.
      */
     enum status (*set_debug)(struct vcpu *vcpu, const struct debug_control *control) MUST_CHECK;
 
@@ -81,6 +81,12 @@ struct engine_ops {
 
     /* What RDTSC would give this vCPU's guest now. Any thread. */
     uint64_t (*tsc)(const struct vcpu *vcpu);
+
+    /*
+     * The guest's time stood still for so many ticks of this counter: they have not passed. The vCPU is paused. NULL: the
+     * engine cannot, and its guests see the time that they were paused.
+     */
+    void (*delay_tsc)(struct vcpu *vcpu, uint64_t ticks);
 
     /* Pages written since the last call, one bit per page of the memory backing. */
     enum status (*dirty_log)(struct engine *engine, bool enable) MUST_CHECK;

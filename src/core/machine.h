@@ -49,6 +49,7 @@ struct machine {
      * thread, no locks, before the machine ends; NULL or the owner's.
      */
     void (*crashed)(struct vcpu *vcpu, enum vcpu_exit exit);
+    _Atomic bool debug_shutdown; /* a triple fault is told as a stop (DEBUG_SHUTDOWN) and does not end the machine */
     void (*debug_stopped)(struct vcpu *vcpu); /* VCPU_EXIT_DEBUG: it pauses itself next; its own thread, no locks; may be NULL */
 };
 

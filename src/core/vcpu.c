@@ -149,6 +149,25 @@ static const char *exit_name(enum vcpu_exit exit)
     return names[exit];
 }
 
+/* Out of the guest until the debugger resumes it. */
+static void stop_for_debugger(struct vcpu *vcpu)
+{
+    atomic_fetch_or(&vcpu->attention, ATTENTION_PAUSE);
+    if (vcpu->machine->debug_stopped)
+        vcpu->machine->debug_stopped(vcpu);
+}
+
+static void shut_down(struct vcpu *vcpu)
+{
+    if (!vcpu->machine->debug_shutdown) {
+        crash(vcpu, VCPU_EXIT_SHUTDOWN, MACHINE_TRIPLE_FAULT);
+        return;
+    }
+    vcpu->activity = CPU_SHUTDOWN;
+    vcpu->debug_event = (struct debug_event){.reason = DEBUG_SHUTDOWN};
+    stop_for_debugger(vcpu);
+}
+
 /* One stay in the engine. */
 static void run(struct vcpu *vcpu)
 {
@@ -167,16 +186,13 @@ static void run(struct vcpu *vcpu)
         vcpu->activity = CPU_HALTED;
         return;
     case VCPU_EXIT_SHUTDOWN:
-        crash(vcpu, VCPU_EXIT_SHUTDOWN, MACHINE_TRIPLE_FAULT);
+        shut_down(vcpu);
         return;
     case VCPU_EXIT_FAILED:
         crash(vcpu, VCPU_EXIT_FAILED, MACHINE_FAILED);
         return;
     case VCPU_EXIT_DEBUG:
-        /* Out of the guest until the debugger resumes it. */
-        atomic_fetch_or(&vcpu->attention, ATTENTION_PAUSE);
-        if (vcpu->machine->debug_stopped)
-            vcpu->machine->debug_stopped(vcpu);
+        stop_for_debugger(vcpu);
         return;
     }
 }

@@ -23,6 +23,7 @@ struct vmm_options {
     unsigned cpus;
     const char *cpu_model;
     const char *engine; /* "auto", "kvm", "dbt" */
+    const char *gdb; /* where to wait for a debugger, and how: "ADDRESS[,nowait][,i386]"; NULL: not at all */
     bool debug_exit;
     bool no_reboot;
     bool stats;
@@ -34,5 +35,8 @@ struct vmm_options {
 const char *const *vmm_cpu_models(void);
 const char *const *vmm_engine_names(void);
 const char *const *vmm_trace_kinds(void); /* what --trace takes: number n is bit n, the last is "all" */
+
+/* Could --gdb be given this? Logs why not. */
+bool vmm_gdb_is_valid(const char *value);
 
 #endif

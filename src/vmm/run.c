@@ -15,6 +15,7 @@
 #include "port/log.h"
 #include "vmm/assembly.h"
 #include "vmm/engine_choice.h"
+#include "vmm/gdb.h"
 #include "vmm/images.h"
 #include "vmm/stats.h"
 #include "vmm/threads.h"
@@ -27,11 +28,12 @@ struct vmm {
     struct event_loop loop;
     struct host_signals signals;
     struct loop_notice ended; /* a vCPU or a device has ended the machine */
-    struct clock clock;
+    struct host_clock clock;
     struct host_alarm alarm;
     struct host_console console;
     struct host_memory memory;
     struct images images;
+    struct vmm_gdb gdb;
     uint32_t tsc_khz;
     struct machine_trace trace;
 
@@ -99,6 +101,14 @@ static void vmm_machine_ended(struct machine *machine)
     loop_notice_raise(&vmm->ended);
 }
 
+/* A vCPU's thread. */
+static void vmm_debug_stopped(struct vcpu *vcpu)
+{
+    struct assembly *assembly = CONTAINER_OF(vcpu->machine, struct assembly, machine);
+
+    gdb_vcpu_stopped(&CONTAINER_OF(assembly, struct vmm, assembly)->gdb);
+}
+
 static void vmm_ended(struct loop_notice *notice)
 {
     loop_stop(&CONTAINER_OF(notice, struct vmm, ended)->loop);
@@ -122,20 +132,22 @@ static enum status vmm_open(struct vmm *vmm)
     if (status == STATUS_OK)
         status = loop_notice_init(&vmm->ended, &vmm->loop, vmm_ended);
     if (status == STATUS_OK)
-        status = host_alarm_init(&vmm->alarm, &vmm->loop, vmm_alarm_rings);
+        status = host_alarm_init(&vmm->alarm, &vmm->loop, &vmm->clock, vmm_alarm_rings);
     if (status == STATUS_OK)
         status = host_console_init(&vmm->console, &vmm->loop, vmm_left);
     if (status == STATUS_OK) {
-        host_clock_init(&vmm->clock);
         vmm->tsc_khz = host_tsc_khz();
-        status = trace_open(&vmm->trace, vmm->options, vmm->engine.ops, &vmm->clock);
+        status = gdb_open(&vmm->gdb, vmm->options, &vmm->loop, &vmm->clock, vmm->tsc_khz);
     }
+    if (status == STATUS_OK)
+        status = trace_open(&vmm->trace, vmm->options, vmm->engine.ops, &vmm->clock.clock);
     return status;
 }
 
 static void vmm_close(struct vmm *vmm)
 {
     trace_close(&vmm->trace);
+    gdb_close(&vmm->gdb);
     host_console_destroy(&vmm->console);
     host_alarm_destroy(&vmm->alarm);
     loop_notice_destroy(&vmm->ended);
@@ -150,7 +162,7 @@ static enum status vmm_assemble(struct vmm *vmm)
     const struct assembly_parts parts = {
         .options = vmm->options,
         .engine = vmm->engine.ops,
-        .clock = &vmm->clock,
+        .clock = &vmm->clock.clock,
         .alarm = &vmm->alarm.alarm,
         .console = &vmm->console.stream,
         .memory = &vmm->memory,
@@ -175,6 +187,7 @@ static void vmm_announce(struct vmm *vmm)
         log_info("engine %s: %s", vmm->engine.ops->name, vmm->engine.reason);
     if (vmm->console.is_terminal)
         log_info("Ctrl-] leaves the machine");
+    gdb_announce(&vmm->gdb);
 }
 
 /* From the first instruction to the end. False: it cannot be taken apart, a vCPU is stuck. */
@@ -184,8 +197,14 @@ static bool vmm_run_machine(struct vmm *vmm)
 
     vmm->machine_runs = true;
     trace_start(&vmm->trace, machine);
+    machine->debug_stopped = vmm_debug_stopped;
     host_console_attach(&vmm->console, &machine->lock);
-    if (threads_start(&vmm->threads, machine, vmm->options->name) != STATUS_OK || loop_run(&vmm->loop) != STATUS_OK)
+    gdb_prepare(&vmm->gdb, machine);
+    if (threads_start(&vmm->threads, machine, vmm->options->name) == STATUS_OK)
+        gdb_begin(&vmm->gdb, machine);
+    else
+        machine_end(machine, MACHINE_FAILED, 0);
+    if (loop_run(&vmm->loop) != STATUS_OK)
         machine_end(machine, MACHINE_FAILED, 0);
     bool stopped = threads_stop(&vmm->threads);
     host_console_attach(&vmm->console, NULL);
@@ -230,8 +249,9 @@ static bool vmm_run_once(struct vmm *vmm, int *exit_status)
         vmm_give_up(vmm);
 
     struct machine *machine = &vmm->assembly.machine;
-    bool again = machine->end == MACHINE_RESET && !vmm->options->no_reboot;
+    bool again = machine->end == MACHINE_RESET && (!vmm->options->no_reboot || vmm->gdb.restarts);
     *exit_status = vmm_exit_status(machine);
+    gdb_end(&vmm->gdb, again ? GDB_AGAIN : machine->end == MACHINE_FAILED ? GDB_ABORTED : *exit_status);
     if (vmm->options->stats && !again)
         stats_print(machine, &vmm->threads, vmm->options->name);
     assembly_destroy(&vmm->assembly);
@@ -255,6 +275,7 @@ int vmm_run(const struct vmm_options *options)
         return VMM_EXIT_FAILED;
     }
     vmm->options = options;
+    host_clock_init(&vmm->clock);
     vmm->signals.ending = vmm_signal_ending;
     vmm->signals.report = vmm_signal_report;
     vmm->signals.resumed = vmm_signal_resumed;

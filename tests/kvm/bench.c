@@ -102,7 +102,7 @@ void bench_init(struct bench *bench, unsigned cpus)
     memset(bench, 0, sizeof(*bench));
     host_clock_init(&bench->clock);
     bench->alarm.set = ignore_alarm;
-    machine_init(machine, &bench->clock, &bench->alarm);
+    machine_init(machine, &bench->clock.clock, &bench->alarm);
     machine->debug_stopped = stopped;
     machine->cpu_count = cpus;
     assert_ptr_not_equal(memory, MAP_FAILED);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "core/machine.h"
+#include "host/clock.h"
 
 enum {
     BENCH_MEMORY = 16 << 20,
@@ -29,7 +30,7 @@ struct bench_device {
 
 struct bench {
     struct machine machine;
-    struct clock clock;
+    struct host_clock clock;
     struct alarm alarm; /* never rings: nothing here needs it */
     struct bench_device device;
     unsigned stops; /* debug_stopped() */

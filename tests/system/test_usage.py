@@ -97,7 +97,6 @@ class Usage(lodge.TestCase):
             ("unknown option -d;", "run", "-d", "disk.img"),
             ("unknown option -n;", "run", "-n", "user"),
             ("unknown option --firmware;", "run", "--firmware", "x"),
-            ("unknown option --gdb;", "run", "--gdb", ":1234"),
             ("unknown option --control;", "run", "--control", "x"),
         ]:
             errors = self.refuse(lodge.EXIT_USAGE, text, *arguments)

@@ -9,6 +9,7 @@
 #include <x86intrin.h>
 
 #include "engine/dbt/dbt.h"
+#include "engine/dbt/debug.h"
 #include "engine/dbt/mmu.h"
 #include "engine/dbt/run.h"
 #include "engine/dbt/sys.h"
@@ -299,6 +300,7 @@ static enum status dbt_set_state(struct vcpu *vcpu, const struct cpu_state *stat
     c->halted = state->activity == CPU_HALTED;
     c->irq_waiting = 1;
     c->exit_chain = 0;
+    c->stepped = c->delivered = c->point_hits = 0;
     mmu_reset(c);
     mode_update(c);
     return STATUS_OK;
@@ -318,6 +320,11 @@ static unsigned dbt_recent_exceptions(const struct vcpu *vcpu, struct exception_
 }
 
 /* ---- the rest ---- */
+
+static void dbt_delay_tsc(struct vcpu *vcpu, uint64_t ticks)
+{
+    ((struct dbt_vcpu *)vcpu)->tsc_offset -= ticks;
+}
 
 static void dbt_kick(struct vcpu *vcpu)
 {
@@ -396,6 +403,8 @@ const struct engine_ops dbt_engine_ops = {
     .get_state = dbt_get_state,
     .set_state = dbt_set_state,
     .recent_exceptions = dbt_recent_exceptions,
+    .set_debug = dbt_set_debug,
+    .delay_tsc = dbt_delay_tsc,
     .dirty_log = dbt_dirty_log,
     .dirty_fetch = dbt_dirty_fetch,
     .statistics = dbt_statistics,

@@ -1,5 +1,6 @@
 #include "engine/dbt/mmu.h"
 
+#include "engine/dbt/debug.h"
 #include "engine/dbt/descriptor.h"
 #include "engine/dbt/engine.h"
 #include "engine/dbt/run.h"
@@ -43,7 +44,12 @@ static bool page_watched(const struct dbt_vcpu *c, uint64_t linear)
     for (unsigned i = 0; i < 4; i++)
         if ((c->dr[7] >> (2 * i) & 3) && (c->dr[7] >> (16 + 4 * i) & 3) && ((c->dr[i] ^ linear) & ~0xfffull) == 0)
             return true;
-    return false;
+    return c->data_points && debug_watches_page(c, linear);
+}
+
+static bool watching(const struct dbt_vcpu *c)
+{
+    return (c->dr[7] & 0xff) || c->data_points;
 }
 
 static void log_local(struct dbt_vcpu *c, enum mmu_index mmu, unsigned slot)
@@ -71,7 +77,7 @@ static uint8_t *fill(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, co
     uint16_t before = mine;
     uint64_t page;
     bool read_only;
-    bool watched = (c->dr[7] & 0xff) && page_watched(c, linear);
+    bool watched = watching(c) && page_watched(c, linear);
     bool code;
 
     *direct_write = false;
@@ -331,6 +337,8 @@ void *memory_pre(struct dbt_vcpu *c, uint64_t address, uint32_t descriptor)
         raise_fault(c, VECTOR_AC, 0);
     if ((c->dr[7] & 0xff))
         watch(c, linear, size, write);
+    if (c->data_points && debug_watch(c, linear, size, write) && !(c->mode & MODE_STEP))
+        leave_to_step(c);
     if (descriptor & ACCESS_MASKED) {
         host = masked_pre(c, linear, descriptor);
         if (write)
@@ -450,6 +458,10 @@ static void copy_linear(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear,
     check_canonical(c, linear, size, VECTOR_GP);
     if (c->dr[7] & 0xff)
         watch(c, linear, size, write);
+    if (c->data_points && debug_watch(c, linear, size, write)) {
+        c->exit_wanted = 1;
+        __atomic_fetch_or((uint32_t *)&c->vcpu.attention, ATTENTION_ENGINE, __ATOMIC_SEQ_CST);
+    }
     first = locate(c, mmu, linear, size, write ? MMU_WRITE : MMU_READ, physical);
     physical_copy(c, physical[0], bytes, first, write);
     if (first < size)
@@ -573,7 +585,7 @@ uint8_t *mmu_page(struct dbt_vcpu *c, uint64_t linear, enum mmu_access access)
 
     if (host)
         return host;
-    if (c->dr[7] & 0xff)
+    if (watching(c) && page_watched(c, linear))
         return NULL;
     check_canonical(c, linear, 1, VECTOR_GP);
     host = translate(c, c->mmu, linear, access, &physical, &direct);

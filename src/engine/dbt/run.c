@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "core/trace.h"
+#include "engine/dbt/debug.h"
 #include "engine/dbt/engine.h"
 #include "engine/dbt/mmu.h"
 #include "engine/dbt/thunks.h"
@@ -59,7 +60,7 @@ static void choose_generation(struct dbt_vcpu *c)
     unsigned odd = c->mode & MODE_AC ? 1 : 0; /* STAC and CLAC flip it in translated code */
 
     c->generation = 0;
-    if (c->mode & MODE_STEP)
+    if ((c->mode & MODE_STEP) || c->stepping)
         return;
     for (unsigned i = 0; i < ARRAY_LENGTH(c->remembered); i++)
         if (c->remembered[i].used && c->remembered[i].mode == mode && c->remembered[i].cs_base == cs_base) {
@@ -88,7 +89,7 @@ void mode_update(struct dbt_vcpu *c)
         mode |= MODE_SMAP;
     if ((mode & MODE_SMAP) && (c->sys_flags & RFLAGS_AC))
         mode |= MODE_AC;
-    if ((c->sys_flags & RFLAGS_TF) || c->interrupt_shadow || (c->dr[7] & 0xff))
+    if ((c->sys_flags & RFLAGS_TF) || c->interrupt_shadow || (c->dr[7] & 0xff) || c->debug.single_step || c->step_alone)
         mode |= MODE_STEP;
     if (user && (c->cr0 & CR0_AM) && (c->sys_flags & RFLAGS_AC))
         mode |= MODE_ALIGN;
@@ -180,6 +181,14 @@ void raise_fault(struct dbt_vcpu *c, unsigned vector, int32_t error)
     }
     note_exception(c, vector, error >= 0, (uint32_t)error);
     thunk_unwind(c, EXIT_RAISE);
+}
+
+void leave_to_step(struct dbt_vcpu *c)
+{
+    c->in_memory_pre = 0;
+    settle(c, false);
+    c->step_alone = 1;
+    thunk_unwind(c, EXIT_LOOKUP);
 }
 
 void raise_software(struct dbt_vcpu *c, unsigned vector)
@@ -286,6 +295,7 @@ static bool deliver(struct dbt_vcpu *c, struct event event)
     }
     c->halted = 0;
     c->interrupt_shadow = 0;
+    c->delivered = 1;
     mode_update(c);
     return true;
 }
@@ -469,10 +479,16 @@ static bool run_once(struct dbt_vcpu *c)
 {
     bool stepping = (c->mode & MODE_STEP) != 0;
     struct step step = {false, 0};
+    int reason;
 
     if (stepping)
         step = step_begin(c);
-    if (run_code(c) == EXIT_RAISE)
+    c->stepping = stepping;
+    reason = run_code(c);
+    c->stepping = 0;
+    if (c->debugging)
+        debug_ran(c, stepping, reason == EXIT_RAISE);
+    if (reason == EXIT_RAISE)
         return deliver_exception(c);
     return !stepping || step_end(c, step);
 }
@@ -482,12 +498,17 @@ enum vcpu_exit dbt_run(struct vcpu *vcpu)
     struct dbt_vcpu *c = (struct dbt_vcpu *)vcpu;
     enum vcpu_exit exit = VCPU_EXIT_ATTENTION;
 
+    debug_begins(c);
     thread_enter(c);
     exclusive_enter(c);
     for (;;) {
+        if (c->debugging && debug_stops(c)) {
+            exit = VCPU_EXIT_DEBUG;
+            break;
+        }
         if (vcpu->attention && serve_attention(c))
             break;
-        if ((c->irq_waiting || c->nmi_pending) && !serve_interrupts(c)) {
+        if ((c->irq_waiting || c->nmi_pending) && !debug_holds_interrupts(c) && !serve_interrupts(c)) {
             exit = VCPU_EXIT_SHUTDOWN;
             break;
         }
@@ -495,6 +516,8 @@ enum vcpu_exit dbt_run(struct vcpu *vcpu)
             exit = VCPU_EXIT_SHUTDOWN;
             break;
         }
+        if (c->debug.single_step && c->delivered)
+            continue;
         if (c->halted) {
             exit = VCPU_EXIT_HALT;
             break;
@@ -504,6 +527,7 @@ enum vcpu_exit dbt_run(struct vcpu *vcpu)
             break;
         }
     }
+    c->debug.pass_breakpoint = false; /* it was for this run */
     vector_save(c);
     exclusive_leave(c);
     return exit;

@@ -150,6 +150,18 @@ struct dbt_vcpu {
     _Alignas(64) struct tlb_entry tlb[MMU_COUNT][TLB_ENTRIES];
     uint8_t tlb_flags[MMU_COUNT][TLB_ENTRIES]; /* TLB_* */
 
+    /* The debugger's (debug.c). */
+    struct debug_control debug;
+    uint8_t debugging;            /* anything of the following may be set */
+    uint8_t execute_points, data_points; /* bit n: debug.points[n] is of this kind */
+    uint8_t point_hits;           /* data points that were met and are to be reported */
+    uint8_t step_alone;           /* the next instruction runs alone, and no execute point of the debugger's stops it */
+    uint8_t stepped;              /* an instruction ran, */
+    uint8_t delivered;            /* or an event was delivered, since the debugger's step began */
+    uint64_t pass_rip;            /* where debug.pass_breakpoint holds */
+
+    uint8_t stepping;             /* in a block of MODE_STEP: whatever the mode becomes, the run loop goes on */
+
     uint64_t stat_fills, stat_exceptions, stat_interrupts, stat_exits, stat_translations;
 };
 

@@ -74,6 +74,8 @@ enum status kvm_debug_set(struct vcpu *vcpu, const struct debug_control *control
     cpu->debug = *control;
     if (control->single_step || cpu->stepping)
         debug.control |= KVM_GUESTDBG_SINGLESTEP;
+    if (control->single_step && control->hold_interrupts)
+        debug.control |= KVM_GUESTDBG_BLOCKIRQ;
     if (control->breakpoints && !cpu->stepping)
         debug.control |= KVM_GUESTDBG_USE_SW_BP;
     if (control->pass_breakpoint)

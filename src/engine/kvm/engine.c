@@ -178,6 +178,7 @@ const struct engine_ops kvm_engine_ops = {
     .set_state = kvm_state_set,
     .set_debug = kvm_debug_set,
     .tsc = kvm_tsc,
+    .delay_tsc = kvm_delay_tsc,
     .dirty_log = kvm_dirty_log,
     .dirty_fetch = kvm_dirty_fetch,
     .statistics = kvm_statistics,

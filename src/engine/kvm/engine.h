@@ -115,6 +115,7 @@ enum status kvm_state_set(struct vcpu *vcpu, const struct cpu_state *state) MUST
 enum status kvm_state_get_control(const struct kvm_cpu *cpu, struct cpu_state *state) MUST_CHECK; /* segments, CRn, EFER */
 enum status kvm_state_prepare(struct kvm_cpu *cpu) MUST_CHECK; /* once, after its creation */
 uint64_t kvm_tsc(const struct vcpu *vcpu);
+void kvm_delay_tsc(struct vcpu *vcpu, uint64_t ticks);
 
 /* state_msr.c: the part of it that is in model-specific registers. */
 enum status kvm_state_msrs_get(const struct kvm_cpu *cpu, struct cpu_state *state) MUST_CHECK;

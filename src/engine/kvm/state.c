@@ -372,6 +372,27 @@ enum status kvm_state_set(struct vcpu *vcpu, const struct cpu_state *state)
     return status == STATUS_OK ? read_tsc_offset(cpu) : status;
 }
 
+/*
+ * Through the offset itself: KVM takes a small change of the counter for an attempt to bring it into step with the
+ * others, and undoes it. A KVM that does not tell the offset (before Linux 5.16) lets the guest see its pause.
+ */
+void kvm_delay_tsc(struct vcpu *vcpu, uint64_t ticks)
+{
+    struct kvm_cpu *cpu = kvm_cpu_of(vcpu);
+    uint64_t offset;
+    struct kvm_device_attr attribute = {
+        .group = KVM_VCPU_TSC_CTRL,
+        .attr = KVM_VCPU_TSC_OFFSET,
+        .addr = (uint64_t)(uintptr_t)&offset,
+    };
+
+    if (ioctl(cpu->fd, KVM_GET_DEVICE_ATTR, &attribute) < 0)
+        return;
+    offset -= ticks;
+    if (ioctl(cpu->fd, KVM_SET_DEVICE_ATTR, &attribute) == 0)
+        cpu->tsc_offset = offset;
+}
+
 uint64_t kvm_tsc(const struct vcpu *vcpu)
 {
     return __rdtsc() + kvm_cpu_of(vcpu)->tsc_offset;
