@@ -18,7 +18,7 @@ enum {
     RECORDER_BATCH = 256,      /* slots that the writer takes at a time */
     RECORDER_TEXT = 64 * 1024, /* bytes in one write() */
     RECORDER_STACK = 64 * 1024,
-    RECORDER_CLOSE_ROUNDS = 1000, /* of a millisecond without progress */
+    RECORDER_CLOSE_ROUNDS = 5000, /* of a millisecond without progress: a busy disk takes seconds */
 };
 
 static const struct timespec recorder_patience = {.tv_nsec = 20 * 1000 * 1000};
