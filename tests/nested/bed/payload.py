@@ -1,7 +1,5 @@
 """What goes into the outer guest: files with all that they need to run, as an initramfs."""
 
-import importlib.machinery
-import modulefinder
 import os
 import re
 import stat
@@ -14,8 +12,9 @@ sys.path.append(os.path.join(ROOT, "bench"))
 from harness.image import Archive  # noqa: E402
 
 FOLDERS = ["bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp", "usr/bin", "usr/sbin"]
-# What programs of ours import when they are in the middle of something.
-LATE_IMPORTS = ["encodings.idna", "encodings.latin_1", "encodings.ascii", "encodings.utf_8"]
+IMPORTS = os.path.join(os.path.dirname(os.path.realpath(__file__)), "imports.py")
+# Debian's, which is one file; others may bring a library of fifty megabytes.
+PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
 
 
 class Unusable(Exception):
@@ -76,39 +75,22 @@ class Payload:
                 self._put(library, stat.S_IFREG | 0o755, os.path.realpath(library))
 
     def _add_python(self):
-        """The interpreter, and compiled what the scripts import, so that the slow guest need not compile it."""
-        program = os.path.realpath(sys.executable)
+        """The interpreter and the modules of the scripts; the library's are compiled already, which helps a slow guest."""
+        program = os.path.realpath(PYTHON)
         self.add(program)
         self.add_link("usr/bin/python3", program)
-        library = os.path.dirname(os.__file__)
-        started = subprocess.run([program, "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True,
-                                 timeout=20, check=True)  # fmt: skip
-        own = modulefinder.ModuleFinder()
-        for name in set([*started.stdout.split(), *LATE_IMPORTS]) - {"__main__"}:
-            try:
-                own.import_hook(name)
-            except ImportError:
-                continue  # a hook of the host's installation
-        found = dict(own.modules)
-        for script in self._scripts:
-            finder = modulefinder.ModuleFinder([os.path.dirname(script), *sys.path[1:]])
-            finder.run_script(script)
-            found.update((name, module) for name, module in finder.modules.items() if name != "__main__")
-        for module in found.values():
-            if module.__file__:
-                self._add_module(module.__file__, library)
-
-    def _add_module(self, path, library):
-        if not path.endswith(".py"):
-            self.add(path)
-        elif path.startswith(library + "/"):
-            loader = importlib.machinery.SourceFileLoader("module", path)
-            with open(path, "rb") as file:
-                code = loader.source_to_code(file.read(), path)
-            compiled = importlib._bootstrap_external._code_to_timestamp_pyc(code)
-            self._put(path + "c", stat.S_IFREG | 0o644, bytes(compiled))
-        else:
-            self._put(path, stat.S_IFREG | 0o644, path)
+        told = subprocess.run([program, IMPORTS, *self._scripts], capture_output=True, text=True, timeout=60, check=False)
+        if told.returncode != 0:
+            raise Unusable(f"what do {', '.join(self._scripts)} import? {told.stderr.strip()}")
+        for line in told.stdout.splitlines():
+            source, compiled = line.split()
+            if source.endswith(".py") and "/lib/python3" in source and compiled != "-":
+                # Beside where the source would be, it counts without one.
+                self._put(source + "c", stat.S_IFREG | 0o644, compiled)
+            elif source.endswith(".py"):
+                self._put(source, stat.S_IFREG | 0o644, source)
+            else:
+                self.add(source)
 
     def build(self, path):
         """Writes the initramfs."""
