@@ -5,6 +5,7 @@ The modules are really imported, so that what they need in turn is known exactly
 
 import ast
 import importlib
+import importlib.machinery
 import os
 import sys
 
@@ -20,6 +21,13 @@ def imported_names(path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             yield node.module
+            # What is not a module of that package is a name in it.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if is_module(node.module, alias.name))
+
+
+def is_module(package, name):
+    path = getattr(importlib.import_module(package), "__path__", None)
+    return path is not None and importlib.machinery.PathFinder.find_spec(f"{package}.{name}", path) is not None
 
 
 def main(scripts):
