@@ -85,7 +85,7 @@ static void test_execute_devices(void)
                                        NOWHERE + 0xffe };
 
     test_group("jumps into device memory");
-    if (skip_on("kvm", "KVM ends the machine: it cannot emulate what it fetches there"))
+    if (skip_on("kvm", "KVM ends a machine whose code or tables are in device memory"))
         return;
     page_map(TEST_SLOT(1), HIGH_NOWHERE, PTE_P | PTE_W, LEVEL_4K);
     for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
@@ -104,7 +104,7 @@ static void test_tables_in_devices(void)
     uint64_t value;
 
     test_group("page tables in device memory");
-    if (skip_on("kvm", "KVM tries the same walk for ever, or ends the machine"))
+    if (skip_on("kvm", "KVM ends a machine whose code or tables are in device memory"))
         return;
     for (unsigned level = LEVEL_2M; level <= LEVEL_PML4; level++) {
         for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
@@ -149,7 +149,7 @@ static void test_recursive_tables(void)
     *page_entry(base, LEVEL_2M) = (uint64_t)leaf | PTE_P | PTE_W;
     invlpg((void *)base);
     EXPECT_NO_TRAP("lock; orq $0, (%0)", : : "r"(base) : "memory", "cc");
-    if (!skip_nested("the dirty bit of a table that maps itself is lost"))
+    if (!skip_on("nested", "D is lost"))
         CHECK_EQ(leaf[0] & (PTE_A | PTE_D), PTE_A | PTE_D);
 }
 
@@ -181,6 +181,8 @@ static void test_odd_accesses(void)
     static uint8_t buffer[4096] __attribute__((aligned(64)));
 
     test_group("odd accesses to device memory");
+    if (skip_on("kvm", "KVM ends a machine that accesses devices with instructions it cannot emulate"))
+        return;
     safe_stacks(true);
     for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         uint64_t at = places[i];

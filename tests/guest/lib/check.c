@@ -29,14 +29,6 @@ bool skip_on(const char *oracle, const char *reason)
     return true;
 }
 
-bool skip_nested(const char *reason)
-{
-    if (!option("oracle=kvm") || !option("oracle=qemu"))
-        return false;
-    skip(reason);
-    return true;
-}
-
 void skip(const char *reason)
 {
     skips++;

@@ -20,9 +20,6 @@ unsigned option_number(const char *name, unsigned otherwise);
 /* Leaves out what the named oracle is known to get wrong: true, and the reason is printed. */
 bool skip_on(const char *oracle, const char *reason);
 
-/* The same for KVM inside of QEMU, where the processor's own mistakes come on top: both oracles are named. */
-bool skip_nested(const char *reason);
-
 /* Notes that something cannot be tested on this processor. */
 void skip(const char *reason);
 
