@@ -23,7 +23,7 @@ QUOTED_LINES = 15  # of the outer kernel's messages, when it ended without a res
 
 KVM_MODULES = ["irqbypass", "kvm", "kvm-amd npt=1"]
 NETWORK_MODULES = [
-    "virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "failover",
+    "virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "failover",
     "net_failover", "virtio_net",
 ]  # fmt: skip
 # oops=panic: a KVM that stumbles ends in a report.
@@ -121,7 +121,9 @@ def qemu_command(settings, kernel, initrd, folder):
         "-chardev", f"file,id=results,path={folder}/results", "-device", "isa-serial,chardev=results,irq=5",
     ]  # fmt: skip
     if settings.clock == "instructions":
-        command += ["-icount", "shift=1,sleep=off"]
+        # Nobody waits for a guest that sleeps, unless it waits for somebody out here.
+        sleep = "on" if settings.bridges or settings.interactive else "off"
+        command += ["-icount", f"shift=1,sleep={sleep}"]
     if settings.bridges:
         forwards = "".join(f",hostfwd=tcp:127.0.0.1:{host}-:{inside ^ 0x8000}" for host, inside in settings.bridges)
         command += ["-netdev", f"user,id=net,restrict=on{forwards}", "-device", "virtio-net-pci,netdev=net,romfile="]
@@ -198,8 +200,8 @@ def read_outcome(settings, folder, seconds):
     """Takes the archive on the third serial port apart."""
     try:
         with tarfile.open(os.path.join(folder, "results")) as archive:
-            status = int(archive.extractfile("status").read())
-            before, after = map(float, archive.extractfile("times").read().split())
+            status = int(archive.extractfile("run/status").read())
+            before, after = map(float, archive.extractfile("run/times").read().split())
             missing = [guest for guest, host in settings.results if not extract(archive, guest, host)]
     except (tarfile.TarError, KeyError, ValueError):
         with open(os.path.join(folder, "kernel"), encoding="ascii", errors="replace") as file:
