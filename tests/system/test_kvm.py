@@ -75,7 +75,7 @@ class Choice(lodge.TestCase):
     def first_line(self, engine="auto", **popen):
         """The first line lodge says, and after how many seconds."""
         started = time.monotonic()
-        machine = Machine(["-m", "64M", "--kernel", KERNEL], engine=engine, **popen)
+        machine = Machine(["-m", "128M", "--kernel", KERNEL], engine=engine, **popen)
         self.addCleanup(machine.close)
         line = machine.process.stderr.readline().decode()
         return line, time.monotonic() - started
