@@ -23,7 +23,7 @@ const char *const *vmm_engine_names(void)
 static void choose_by_probe(struct engine_choice *choice)
 {
     choice->ops = &dbt_engine_ops;
-    if (!probe_kvm(KVM_DEVICE, choice->reason, sizeof(choice->reason)))
+    if (!probe_kvm(KVM_DEVICE, &choice->tsc_khz, choice->reason, sizeof(choice->reason)))
         return;
     choice->ops = &kvm_engine_ops;
     (void)snprintf(choice->reason, sizeof(choice->reason), KVM_DEVICE " runs a 64-bit guest");
@@ -35,7 +35,7 @@ static enum status choose_kvm(struct engine_choice *choice)
     char reason[ENGINE_REASON];
 
     choice->ops = &kvm_engine_ops;
-    if (probe_kvm(KVM_DEVICE, reason, sizeof(reason)))
+    if (probe_kvm(KVM_DEVICE, &choice->tsc_khz, reason, sizeof(reason)))
         return STATUS_OK;
     log_error("engine kvm cannot be used: %s; use --engine dbt", reason);
     return STATUS_UNSUPPORTED;

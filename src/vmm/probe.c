@@ -7,15 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "vmm/probe_kvm.h"
 
 enum {
     PROBE_LIMIT_MS = 400, /* where KVM works, the guest answers in a few */
-    PROBE_REAP_TRIES = 20,
-    PROBE_REAP_PAUSE_US = 1000,
 };
 
 /*
@@ -49,12 +46,13 @@ static bool probe_wait(int verdict_fd, struct probe_verdict *verdict)
     return poll(&answer, 1, PROBE_LIMIT_MS) == 1 && read(verdict_fd, verdict, sizeof(*verdict)) == sizeof(*verdict);
 }
 
-/* Never a wait without a limit: a child that hangs in the kernel does not die. init buries it after us. */
-static void probe_bury(pid_t child)
+/*
+ * Nobody waits for the child: to take its machine apart costs the kernel tens of milliseconds, and one that hangs in the
+ * kernel does not die at all. Whoever receives our signals buries it (host/signals.h), or init does after us.
+ */
+static void probe_abandon(pid_t child)
 {
     (void)kill(child, SIGKILL);
-    for (int i = 0; i < PROBE_REAP_TRIES && waitpid(child, NULL, WNOHANG) == 0; i++)
-        (void)usleep(PROBE_REAP_PAUSE_US);
 }
 
 /* What there is to do about it is said where the user can do something. */
@@ -90,11 +88,12 @@ static bool probe_explain(const char *device, const struct probe_verdict *verdic
     }
 }
 
-bool probe_kvm(const char *device, char *reason, size_t room)
+bool probe_kvm(const char *device, uint32_t *tsc_khz, char *reason, size_t room)
 {
     struct probe_verdict verdict;
     int ends[2];
 
+    *tsc_khz = 0;
     if (pipe2(ends, O_CLOEXEC) != 0) {
         (void)snprintf(reason, room, "cannot probe %s: %s", device, strerror(errno));
         return false;
@@ -104,15 +103,17 @@ bool probe_kvm(const char *device, char *reason, size_t room)
         probe_child(device, ends[1]);
     close(ends[1]);
     bool works = false;
-    if (child < 0)
+    if (child < 0) {
         (void)snprintf(reason, room, "cannot probe %s: %s", device, strerror(errno));
-    else if (probe_wait(ends[0], &verdict))
+    } else if (probe_wait(ends[0], &verdict)) {
         works = probe_explain(device, &verdict, reason, room);
-    else
+        *tsc_khz = works ? verdict.detail : 0;
+    } else {
         (void)snprintf(reason, room, "%s opens but does not run a 64-bit guest (no answer in %d ms)", device,
                        PROBE_LIMIT_MS);
+    }
     if (child > 0)
-        probe_bury(child);
+        probe_abandon(child);
     close(ends[0]);
     return works;
 }

@@ -122,6 +122,13 @@ static int probe_set_registers(const struct probe_vm *probe)
     return ioctl(probe->vcpu, KVM_SET_REGS, &regs);
 }
 
+static uint32_t probe_tsc_khz(const struct probe_vm *probe)
+{
+    int khz = ioctl(probe->vcpu, KVM_GET_TSC_KHZ, 0);
+
+    return khz > 0 ? (uint32_t)khz : 0;
+}
+
 static struct probe_verdict probe_run(const struct probe_vm *probe)
 {
     const struct kvm_run *run = probe->run;
@@ -131,7 +138,7 @@ static struct probe_verdict probe_run(const struct probe_vm *probe)
             return (struct probe_verdict){.step = PROBE_RUN, .error = errno};
     if (run->exit_reason == KVM_EXIT_IO && run->io.direction == KVM_EXIT_IO_OUT && run->io.port == PROBE_PORT &&
         *((const uint8_t *)run + run->io.data_offset) == PROBE_SUM)
-        return (struct probe_verdict){.step = PROBE_WORKS};
+        return (struct probe_verdict){.step = PROBE_WORKS, .detail = probe_tsc_khz(probe)};
     return (struct probe_verdict){.step = PROBE_ANSWER, .detail = run->exit_reason};
 }
 

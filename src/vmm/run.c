@@ -136,7 +136,7 @@ static enum status vmm_open(struct vmm *vmm)
     if (status == STATUS_OK)
         status = host_console_init(&vmm->console, &vmm->loop, vmm_left);
     if (status == STATUS_OK) {
-        vmm->tsc_khz = host_tsc_khz();
+        vmm->tsc_khz = vmm->engine.tsc_khz ? vmm->engine.tsc_khz : host_tsc_khz();
         status = gdb_open(&vmm->gdb, vmm->options, &vmm->loop, &vmm->clock, vmm->tsc_khz);
     }
     if (status == STATUS_OK)

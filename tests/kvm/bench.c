@@ -18,9 +18,10 @@ enum { PATIENCE_MS = 20000, TABLE_P_RW_US = 7, TABLE_PS = 0x80, CODE_64 = 0xa09b
 
 bool bench_possible(void)
 {
+    uint32_t khz;
     char reason[256];
 
-    if (probe_kvm("/dev/kvm", reason, sizeof(reason)))
+    if (probe_kvm("/dev/kvm", &khz, reason, sizeof(reason)))
         return true;
     printf("not tested: %s\n", reason);
     return false;

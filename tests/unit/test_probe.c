@@ -30,11 +30,12 @@ static unsigned elapsed_ms(const struct timespec *since)
 static bool probe(const char *device)
 {
     struct timespec start;
+    uint32_t khz;
     bool works;
 
     memset(reason, 0, sizeof(reason));
     clock_gettime(CLOCK_MONOTONIC, &start);
-    works = probe_kvm(device, reason, sizeof(reason));
+    works = probe_kvm(device, &khz, reason, sizeof(reason));
     assert_in_range(elapsed_ms(&start), 0, LIMIT_MS);
     return works;
 }
@@ -62,7 +63,9 @@ static void probe_as_nobody(const char *path)
 {
     if (geteuid() == 0 && (setresgid(NOBODY, NOBODY, NOBODY) != 0 || setresuid(NOBODY, NOBODY, NOBODY) != 0))
         _exit(2);
-    if (probe_kvm(path, reason, sizeof(reason)))
+    uint32_t khz;
+
+    if (probe_kvm(path, &khz, reason, sizeof(reason)))
         _exit(3);
     _exit(strstr(reason, "Permission denied") && strstr(reason, "usermod -aG kvm") ? 0 : 4);
 }

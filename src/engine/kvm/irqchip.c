@@ -13,18 +13,18 @@
 
 enum { TIMER_PIN = 2, TIMER_IRQ = 0, CASCADE_IRQ = 2, PIC_HALF = 8 };
 
-/* Missed ticks of the timer are dropped, as our model drops them. */
+/*
+ * KVM makes up for ticks of the timer that a guest has missed, where our model merges them. That could be switched off,
+ * for fifteen milliseconds at each start, while the kernel waits for all its processors.
+ */
 enum status kvm_irqchip_create(struct kvm_engine *kvm)
 {
     struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
-    struct kvm_reinject_control reinject = {.pit_reinject = 0};
     uint64_t x2apic = KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
     enum status status = KVM_REQUEST(kvm->vm, KVM_CREATE_IRQCHIP, NULL);
 
     if (status == STATUS_OK)
         status = KVM_REQUEST(kvm->vm, KVM_CREATE_PIT2, &pit);
-    if (status == STATUS_OK)
-        status = KVM_REQUEST(kvm->vm, KVM_REINJECT_CONTROL, &reinject);
     if (status == STATUS_OK)
         status = kvm_enable(kvm->vm, KVM_CAP_X2APIC_API, x2apic, "KVM_CAP_X2APIC_API");
     return status == STATUS_OK ? kvm_routes_set(kvm) : status;
