@@ -18,6 +18,7 @@ from lodge import ENGINE, Machine  # noqa: E402
 
 KERNEL = os.environ["LODGE_KERNEL"]
 INITRD = os.environ["LODGE_INITRD"]
+CPU = os.environ.get("LODGE_CPU", "host")
 DEVICE = "/dev/kvm"
 PROBE_LIMIT = 0.3  # seconds until lodge has said which engine it takes
 NOBODY = 65534
@@ -27,7 +28,7 @@ PROMPT = b"/root # "
 class Boots(lodge.TestCase):
     def shell(self, cpus, memory):
         """A machine at the prompt of its shell, with the time that took."""
-        arguments = ["-c", str(cpus), "-m", memory, "--kernel", KERNEL, "--initrd", INITRD, "--append", "console=ttyS0 quiet"]
+        arguments = ["-c", str(cpus), "--cpu", CPU, "-m", memory, "--kernel", KERNEL, "--initrd", INITRD, "--append", "console=ttyS0 quiet"]
         started = time.monotonic()
         machine = Machine(arguments, stderr=subprocess.STDOUT)
         self.addCleanup(machine.close)

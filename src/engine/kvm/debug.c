@@ -39,7 +39,8 @@ static void take_points(struct kvm_guest_debug *debug, const struct debug_contro
 
 /*
  * Without breakpoints that work, the guest goes in single steps, and each instruction is compared before it runs: slow,
- * some ten microseconds an instruction, but right for INT3 and for DEBUG_EXECUTE. Data cannot be watched like this.
+ * some ten microseconds an instruction, but right for INT3 and for DEBUG_EXECUTE. Data cannot be watched like this, and
+ * what an interrupt handler does before its IRET goes unseen, since the processor delivers interrupts without TF.
  */
 static enum status choose_means(struct kvm_cpu *cpu, const struct debug_control *control)
 {
@@ -137,13 +138,24 @@ static struct debug_event event_of(const struct kvm_cpu *cpu)
     return (struct debug_event){.reason = DEBUG_STEPPED};
 }
 
+/* POPF, IRET and SYSCALL end stepping, which is KVM's TF in the guest's RFLAGS: it is asked for again each time. */
+static bool step_again(struct kvm_cpu *cpu, enum vcpu_exit *exit)
+{
+    struct kvm_guest_debug debug = {.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP};
+
+    if (KVM_REQUEST(cpu->fd, KVM_SET_GUEST_DEBUG, &debug) == STATUS_OK)
+        return true;
+    *exit = VCPU_EXIT_FAILED;
+    return false;
+}
+
 bool kvm_debug_exit(struct kvm_cpu *cpu, enum vcpu_exit *exit)
 {
     struct debug_event event = cpu->stepping ? event_at(cpu, cpu->run->debug.arch.pc) : event_of(cpu);
 
     cpu->unfinished = false;
     if (event.reason == DEBUG_NONE)
-        return true;
+        return step_again(cpu, exit);
     cpu->vcpu.debug_event = event;
     *exit = VCPU_EXIT_DEBUG;
     return false;

@@ -21,6 +21,10 @@ class Unusable(Exception):
     """The bed cannot be made or run; the reason is for the user."""
 
 
+# What programs bring along there is for themselves: GDB's Python is not a script of ours.
+PACKAGED = "/usr/share/"
+
+
 class Payload:
     """Collects files. Host files keep their absolute path in the guest unless told otherwise."""
 
@@ -59,7 +63,7 @@ class Payload:
             head = file.read(64)
         if head.startswith(b"\x7fELF"):
             self._add_libraries(path)
-        elif path.endswith(".py") or re.match(rb"#!.*python", head):
+        elif not path.startswith(PACKAGED) and (path.endswith(".py") or re.match(rb"#!.*python", head)):
             self._scripts.append(path)
 
     def _put(self, guest, mode, content):
