@@ -95,6 +95,39 @@ class Virtio(lodge.TestCase):
         self.assertIn("vdb: 6144 1 second-0123456789abc 3\n", output)
         self.assertIn("refused\n", output)
 
+    def test_restart_without_messages(self):
+        """Interrupts by shared wires; restarts while the disk is being read."""
+        disk = self.disk("restart.raw", 32 << 20)
+        script = (
+            "set -e\n[ $(head -c 1 /dev/vda) = 2 ] && { grep virtio /proc/interrupts; exit 0; }\n"
+            "count=$(head -c 1 /dev/vda | tr '\\0' 0)\necho $((count + 1)) | dd of=/dev/vda conv=fsync 2>/dev/null\n"
+            "dd if=/dev/vda of=/dev/null bs=4k iflag=direct 2>/dev/null &\nsleep 0.1\nreboot -f\nsleep 60\n"
+        )
+        arguments = self.arguments(script, "-c", "2", "-d", str(disk))
+        arguments.remove("--no-reboot")
+        arguments[arguments.index("--append") + 1] += " pci=nomsi"
+        result = lodge.run(["run", "--engine", lodge.ENGINE, *arguments], timeout=5 * lodge.PATIENCE)
+        output = result.stdout.decode(errors="replace")
+        self.assertIn("job: status 0", output, result.stderr.decode())
+        self.assertRegex(output, r"IO-APIC +\d+-fasteoi +virtio")
+        self.assertEqual(disk.read_bytes()[:1], b"2")
+
+    def test_unplugged_in_use(self):
+        """Drivers go and come, and the device is taken from the guest while it has requests: nothing is lost."""
+        disk = self.disk("unplugged.raw", 64 << 20)
+        content = os.urandom(64 << 20)
+        disk.write_bytes(content)
+        read = "dd if=/dev/vda of=/dev/null bs=4k iflag=direct count=1000000 2>/dev/null & sleep 0.2\n"
+        output = self.run_in_guest(
+            f"for i in 1 2 3; do\n{read}kill $!; wait\nrmmod virtio_blk && insmod ./virtio_blk.ko || echo failed\ndone\n"
+            f"{read}echo 1 >/sys/bus/pci/devices/0000:00:09.0/remove; wait\n[ -e /dev/vda ] && echo still there\n"
+            "echo 1 >/sys/bus/pci/rescan; sleep 0.3\nmd5sum </dev/vda\n",
+            "-c", "2", "-d", str(disk),
+        )
+        self.assertNotIn("failed", output)
+        self.assertNotIn("still there", output)
+        self.assertIn(hashlib.md5(content).hexdigest(), output)
+
     def test_discard_gives_space_back(self):
         disk = self.disk("space.raw", 16 << 20)
         disk.write_bytes(b"x" * (16 << 20))
