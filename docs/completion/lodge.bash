@@ -21,7 +21,7 @@ _lodge_run() {
         mapfile -t COMPREPLY < <(compgen -W 'auto kvm dbt' -- "$current")
         return
         ;;
-    -m | --memory)
+    -m | --memory | --balloon)
         mapfile -t COMPREPLY < <(compgen -W '128M 256M 512M 1G 2G 4G' -- "$current")
         return
         ;;
@@ -29,7 +29,7 @@ _lodge_run() {
         return
         ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append -d --disk --console --vsock -m --memory -c --cpus --cpu --engine --name
+    mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append -d --disk --console --vsock -m --memory --balloon -c --cpus --cpu --engine --name
         --debug-exit --no-reboot --stats --help' -- "$current")
 }
 

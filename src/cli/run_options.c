@@ -136,6 +136,14 @@ static bool take_memory(struct vmm_options *options, const char *value)
     return true;
 }
 
+static bool take_balloon(struct vmm_options *options, const char *value)
+{
+    if (size_parse(value, &options->balloon))
+        return true;
+    log_error("--balloon takes a size like 512M or 4G, not '%s'" TRY_HELP, value);
+    return false;
+}
+
 static bool take_cpus(struct vmm_options *options, const char *value)
 {
     uint64_t cpus;
@@ -191,6 +199,7 @@ static const struct option options_known[] = {
     {"--vsock", NULL, "PATH[,cid=N]",
      "sockets between guest and host: PATH, and PATH_P for the guest's calls of port P", take_vsock},
     {"--memory", "-m", "SIZE", "memory, with K, M or G; a bare number is MiB (default 256M)", take_memory},
+    {"--balloon", NULL, "SIZE", "memory that the guest is asked to give back (default 0)", take_balloon},
     {"--cpus", "-c", "COUNT", "processors, 1 to 64 (default 1)", take_cpus},
     {"--cpu", NULL, "MODEL", "what the processors can do: host, x86-64-v2, x86-64-v3 (default host)", take_cpu_model},
     {"--engine", NULL, "ENGINE", "what runs the processors: auto, kvm, dbt (default auto)", take_engine},
@@ -268,6 +277,10 @@ enum parse_result run_options_parse(char **arguments, struct vmm_options *option
             return PARSE_HELP;
         if (!option_take(&arguments, options))
             return PARSE_ERROR;
+    }
+    if (options->balloon >= options->memory) {
+        log_error("--balloon must be less than the memory, -m" TRY_HELP);
+        return PARSE_ERROR;
     }
     if (!options->kernel) {
         log_error("there is nothing to boot: give --kernel FILE" TRY_HELP);

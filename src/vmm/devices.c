@@ -1,9 +1,11 @@
 #include "vmm/devices.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend/vsock.h"
+#include "base/bits.h"
 #include "dev/virtio/block.h"
 #include "dev/virtio/rng.h"
 #include "dev/virtio/vsock.h"
@@ -91,12 +93,13 @@ static enum status devices_add_rng(struct devices *devices, struct entropy *entr
     return STATUS_OK;
 }
 
-static enum status devices_add_balloon(struct devices *devices)
+static enum status devices_add_balloon(struct devices *devices, uint64_t bytes)
 {
     devices->balloon = devices_add(devices, SLOT_BALLOON, sizeof(*devices->balloon));
     if (!devices->balloon)
         return STATUS_NO_MEMORY;
     virtio_balloon_init(devices->balloon);
+    virtio_balloon_set_target(devices->balloon, (uint32_t)(bytes >> PAGE_SHIFT));
     return STATUS_OK;
 }
 
@@ -138,7 +141,7 @@ enum status devices_create(struct devices *devices, struct backends *backends, c
     enum status status = devices_add_rng(devices, &backends->entropy);
 
     if (status == STATUS_OK)
-        status = devices_add_balloon(devices);
+        status = devices_add_balloon(devices, options->balloon);
     if (status == STATUS_OK && options->virtio_console)
         status = devices_add_console(devices, backends->console);
     if (status == STATUS_OK && backends->vsock)
@@ -161,6 +164,29 @@ void devices_resize_console(struct devices *devices)
     virtio_console_resize(console, columns, rows);
     if (machine)
         lock_release(&machine->lock);
+}
+
+void devices_print(struct devices *devices)
+{
+    static const struct {
+        enum virtio_balloon_statistic statistic;
+        const char *name;
+    } lines[] = {
+        {BALLOON_TOTAL, "guest's memory, KiB"},
+        {BALLOON_AVAILABLE, "guest's available, KiB"},
+        {BALLOON_FREE, "guest's unused, KiB"},
+    };
+    struct virtio_balloon *balloon = devices->balloon;
+
+    if (!balloon || !balloon->virtio.machine)
+        return;
+    lock_acquire(&balloon->virtio.machine->lock);
+    log_info("  %-28s %12" PRIu64, "balloon, KiB", (uint64_t)balloon->state.actual << (PAGE_SHIFT - 10));
+    for (size_t i = 0; i < ARRAY_LENGTH(lines); i++)
+        if (balloon->statistics[lines[i].statistic] != BALLOON_UNKNOWN)
+            log_info("  %-28s %12" PRIu64, lines[i].name, balloon->statistics[lines[i].statistic] >> 10);
+    (void)virtio_balloon_poll(balloon);
+    lock_release(&balloon->virtio.machine->lock);
 }
 
 void devices_destroy(struct devices *devices)

@@ -47,6 +47,9 @@ enum status devices_create(struct devices *devices, struct backends *backends,
 /* The terminal's size may have changed. Takes the machine's lock. */
 void devices_resize_console(struct devices *devices);
 
+/* What the guest says of its memory, to the log, and asks it for newer figures. Takes the machine's lock. */
+void devices_print(struct devices *devices);
+
 /* They are at rest: machine_drain_devices(). Accepts zeroed ones. */
 void devices_destroy(struct devices *devices);
 

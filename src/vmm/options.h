@@ -24,6 +24,7 @@ struct vmm_options {
     const char *vsock;   /* as backends_open() takes it, or NULL */
     bool virtio_console; /* the terminal is a virtio console's, not the serial port's */
     uint64_t memory;     /* bytes, a multiple of the page size */
+    uint64_t balloon;    /* bytes of it that the guest is asked to give back; less than memory */
     unsigned cpus;
     const char *cpu_model;
     const char *engine; /* "auto", "kvm", "dbt" */

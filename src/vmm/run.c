@@ -63,6 +63,7 @@ static void vmm_signal_report(struct host_signals *signals)
     struct vmm *vmm = CONTAINER_OF(signals, struct vmm, signals);
 
     stats_print(&vmm->assembly.machine, &vmm->threads, vmm->options->name);
+    devices_print(&vmm->assembly.devices);
 }
 
 static void vmm_signal_resumed(struct host_signals *signals)
@@ -242,8 +243,10 @@ static bool vmm_run_once(struct vmm *vmm, int *exit_status)
     struct machine *machine = &vmm->assembly.machine;
     bool again = machine->end == MACHINE_RESET && !vmm->options->no_reboot;
     *exit_status = vmm_exit_status(machine);
-    if (vmm->options->stats && !again)
+    if (vmm->options->stats && !again) {
         stats_print(machine, &vmm->threads, vmm->options->name);
+        devices_print(&vmm->assembly.devices);
+    }
     assembly_destroy(&vmm->assembly);
     return again;
 }

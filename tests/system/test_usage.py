@@ -47,6 +47,8 @@ class Usage(lodge.TestCase):
             ("'vmlinuz' is not an option", "run", "vmlinuz"),
             ("'' is not an option", "run", ""),
             ("unknown option --kern;", "run", "--kern", "x"),
+            ("--balloon takes a size", "run", "--balloon", "much"),
+            ("--balloon must be less", "run", "-m", "64M", "--balloon", "64M"),
             ("--console loud is not known", "run", "--console", "loud"),
             ("--kernel needs a value", "run", "--kernel"),
             ("-m needs a value", "run", "--kernel", "x", "-m"),

@@ -162,6 +162,19 @@ class Virtio(lodge.TestCase):
             machine.expect(b"job: status 0")
             self.assertEqual(machine.wait(), 0)
 
+    def test_balloon(self):
+        """Memory is taken from the guest, and given back when the guest needs it."""
+        output = self.run_in_guest(
+            "free() { awk '/MemFree/ { print $2 }' /proc/meminfo; }\nbefore=$(free)\n"
+            "for i in $(seq 100); do [ $(free) -lt $((before - 100000)) ] && break; sleep 0.5; done\n"
+            "[ $i -lt 100 ] && echo taken\nmkdir /big && mount -t tmpfs -o size=450M none /big\n"
+            "dd if=/dev/zero of=/big/x bs=1M count=$((before / 1024 - 60)) 2>/dev/null && echo given back\n",
+            "--balloon", "160M", "--stats",
+        )
+        self.assertIn("taken\ngiven back\n", output)
+        figures = dict(line[6:].strip().rsplit(None, 1) for line in self.errors.splitlines() if "KiB" in line)
+        self.assertGreater(int(figures["guest's memory, KiB"]), 400 << 10)
+
     @staticmethod
     def resident(machine):
         """KiB of guest memory that the host holds."""
