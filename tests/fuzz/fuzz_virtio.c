@@ -119,6 +119,22 @@ static void take_used(unsigned queue)
             return; /* it was the driver that made it up */
 }
 
+/* When the driver wants to be interrupted: an event in a ring, or the flags in front of it. */
+static void want_events(unsigned queue)
+{
+    const struct bench_queue *ring = &bench.queues[queue];
+    uint8_t *driver = bench_at(&bench, bench_area(queue, 1));
+    uint64_t near = ring->next_used + fuzz_below(4);
+
+    if (bench.packed) {
+        store_le(driver, 2, near % ring->size | (fuzz_one_in(2) ? (uint64_t)VIRTIO_WRAP : 0));
+        store_le(driver + 2, 2, fuzz_below(4));
+    } else {
+        store_le(driver, 2, fuzz_below(2));
+        store_le(driver + 4 + (size_t)2 * ring->size, 2, near);
+    }
+}
+
 static void step_use(void)
 {
     unsigned queue = any_queue(), count = 1 + (unsigned)fuzz_below(4);
@@ -127,6 +143,8 @@ static void step_use(void)
         return;
     while (count-- > 0)
         add_buffers(queue);
+    if (fuzz_one_in(4))
+        want_events(queue);
     if (!fuzz_one_in(8))
         bench_kick(&bench, queue);
     if (!fuzz_one_in(8))
@@ -139,7 +157,14 @@ static void step_scribble(void)
     uint64_t at = bench_area(any_queue(), 0) + fuzz_below(BENCH_STRIDE - 8);
     uint8_t *bytes = bench_at(&bench, at);
 
-    if (fuzz_one_in(2))
+    if (fuzz_one_in(2)) {
+        /* A descriptor that might be one: a table, a link, a piece. */
+        uint8_t *desc = bench_at(&bench, bench_area(any_queue(), fuzz_one_in(3) ? 3 : 0) + 16 * fuzz_below(8));
+
+        store_le(desc, 8, any_address());
+        store_le(desc + 8, 4, fuzz_one_in(4) ? any_size() : 16 * fuzz_below(400));
+        store_le(desc + (bench.packed ? 14 : 12), 2, fuzz_below(8) | (bench.packed ? fuzz_next() & 0x8080 : 0));
+    } else if (fuzz_one_in(2))
         bytes[0] ^= (uint8_t)(1 << fuzz_below(8));
     else
         fuzz_fill(bytes, 1 + fuzz_below(8));
@@ -155,11 +180,30 @@ static void step_register(void)
     if (fuzz_one_in(3))
         offset += BENCH_CONFIG;
     else if (fuzz_one_in(8))
-        offset = (unsigned)fuzz_below(0x4000);
+        offset = fuzz_one_in(2) ? (unsigned)BENCH_ISR : (unsigned)fuzz_below(0x4000);
     if (fuzz_one_in(2))
         (void)bench_read(&bench, offset, size);
     else
         bench_write(&bench, offset, size, value);
+}
+
+/* The window in configuration space, set to a register of some BAR. */
+static void use_window(unsigned devfn)
+{
+    static const uint32_t places[] = {0, BENCH_ISR, BENCH_CONFIG};
+    struct pci_bus *bus = &bench.host.bus;
+    unsigned at = 0x40;
+
+    while (at < 0xf0 && (pci_bus_config_read(bus, devfn, at, 1) != PCI_CAPABILITY_VENDOR ||
+                         pci_bus_config_read(bus, devfn, at + 3, 1) != VIRTIO_PCI_CAP_PCI))
+        at += 4;
+    pci_bus_config_write(bus, devfn, at + 4, 1, 2 * (uint32_t)fuzz_below(3));
+    pci_bus_config_write(bus, devfn, at + 8, 4, places[fuzz_below(3)] + 4 * (uint32_t)fuzz_below(16));
+    pci_bus_config_write(bus, devfn, at + 12, 4, 1u << fuzz_below(3));
+    if (fuzz_one_in(2))
+        (void)pci_bus_config_read(bus, devfn, at + 16, 4);
+    else
+        pci_bus_config_write(bus, devfn, at + 16, 4, (uint32_t)fuzz_below(300));
 }
 
 /* Configuration space, the window in it included; what turns the device's memory off is turned back on. */
@@ -170,6 +214,8 @@ static void step_config_space(void)
     unsigned offset = 0x40 + (unsigned)fuzz_below(0xc0) / size * size;
 
     if (fuzz_one_in(2))
+        use_window(devfn);
+    else if (fuzz_one_in(2))
         (void)pci_bus_config_read(&bench.host.bus, devfn, offset, size);
     else
         pci_bus_config_write(&bench.host.bus, devfn, offset, size, (uint32_t)fuzz_below(0x5000));
