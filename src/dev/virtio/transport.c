@@ -123,15 +123,12 @@ void transport_run_all(struct virtio *virtio)
 
 /* --- resets --- */
 
-/* Rings in the packed form start with both wrap counters set (2.8.1). */
 void transport_forget_queue(struct virtio *virtio, unsigned queue)
 {
     struct virtio_queue_state *state = &virtio->state->queues[queue];
 
     *state = (struct virtio_queue_state){.size = VIRTIO_QUEUE_SIZE, .vector = VIRTIO_NO_VECTOR};
     virtio_queue_close(virtio, queue);
-    if (virtio->kind->ops->queue_reset)
-        virtio->kind->ops->queue_reset(virtio, queue);
 }
 
 /* All but what belongs to PCI: that stays as it is when a driver resets the device. */
