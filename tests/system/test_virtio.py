@@ -183,8 +183,10 @@ class Virtio(lodge.TestCase):
 
     def test_console(self):
         """The terminal on a virtio console: both directions, and its size, which changes."""
-        script = "echo >/dev/hvc0; sleep 1; stty size </dev/hvc0 >/dev/hvc0; read line </dev/hvc0; echo \"got $line\" >/dev/hvc0; " \
-            "read line </dev/hvc0; stty size </dev/hvc0 >/dev/hvc0\n"
+        # The terminal stays open: what is typed while nobody has it open is lost.
+        script = (
+            '(echo; sleep 1; stty size; read line; echo "got $line"; read line; stty size) </dev/hvc0 >/dev/hvc0\n'
+        )
         arguments = self.arguments(script, "--console", "virtio")
 
         def resize(machine, rows, columns):
