@@ -4,7 +4,7 @@
 _lodge_run() {
     local current=$1 previous=$2
     case $previous in
-    --kernel | --initrd | --trace-file)
+    --kernel | --initrd | --trace-file | -d | --disk | --vsock)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         compopt -o filenames
         return
@@ -13,11 +13,15 @@ _lodge_run() {
         mapfile -t COMPREPLY < <(compgen -W 'host x86-64-v2 x86-64-v3' -- "$current")
         return
         ;;
+    --console)
+        mapfile -t COMPREPLY < <(compgen -W 'serial virtio' -- "$current")
+        return
+        ;;
     --engine)
         mapfile -t COMPREPLY < <(compgen -W 'auto kvm dbt' -- "$current")
         return
         ;;
-    -m | --memory)
+    -m | --memory | --balloon)
         mapfile -t COMPREPLY < <(compgen -W '128M 256M 512M 1G 2G 4G' -- "$current")
         return
         ;;
@@ -37,8 +41,8 @@ _lodge_run() {
         return
         ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append -m --memory -c --cpus --cpu --engine --name
-        --gdb --debug-exit --no-reboot --stats --trace --trace-file --help' -- "$current")
+    mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append -d --disk --console --vsock -m --memory --balloon -c --cpus --cpu
+        --engine --name --gdb --debug-exit --no-reboot --stats --trace --trace-file --help' -- "$current")
 }
 
 _lodge() {

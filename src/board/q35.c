@@ -180,6 +180,11 @@ static enum status q35_check(const struct machine *machine, const struct q35_con
             return STATUS_INVALID;
         }
     }
+    if (config->virtio_count > Q35_VIRTIO_SLOTS) {
+        log_error("board %s: %u virtio devices; it has slots for %u", Q35_NAME, config->virtio_count,
+                  (unsigned)Q35_VIRTIO_SLOTS);
+        return STATUS_INVALID;
+    }
     if (config->tsc.khz == 0 || (!config->tsc.now && !(machine->engine && machine->engine->ops->tsc))) {
         log_error("board %s: the frequency and a reading of the time stamp counter are needed", Q35_NAME);
         return STATUS_INVALID;
@@ -271,6 +276,17 @@ static void q35_make_legacy(struct q35 *q35, struct assembly *assembly)
     add(assembly, &q35->post_port.device, post_port_init(&q35->post_port, bus));
 }
 
+static void q35_make_virtio(struct q35 *q35, struct assembly *assembly)
+{
+    for (unsigned i = 0; i < q35->config.virtio_count && assembly->status == STATUS_OK; i++) {
+        struct virtio *virtio = q35->config.virtio[i];
+
+        if (virtio)
+            add(assembly, &virtio->device,
+                virtio_attach(virtio, q35->machine, &q35->pci.bus, Q35_VIRTIO_SLOT + i));
+    }
+}
+
 /* Controllers first, then the bridges that route to them, then who uses them: reset and restore go in this order. */
 enum status q35_init(struct q35 *q35, struct machine *machine, const struct q35_config *config)
 {
@@ -288,6 +304,7 @@ enum status q35_init(struct q35 *q35, struct machine *machine, const struct q35_
     q35_make_interrupt_controllers(q35, &assembly);
     q35_make_pci(q35, &assembly);
     q35_make_legacy(q35, &assembly);
+    q35_make_virtio(q35, &assembly);
     if (q35_engine_interrupts(q35))
         irqchip_take_over(q35);
     q35_describe_memory(q35);

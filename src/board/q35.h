@@ -25,6 +25,7 @@
 #include "dev/chipset/uart_isa.h"
 #include "dev/pci/host.h"
 #include "dev/pci/lpc.h"
+#include "dev/virtio/virtio.h"
 
 #define Q35_NAME "q35-1"
 
@@ -33,6 +34,9 @@
 #define Q35_ECAM_SIZE 0x10000000ull
 #define Q35_PCI_BASE 0xc0000000ull
 #define Q35_PCI_END 0xfec00000ull
+
+/* PCI slots of virtio devices: 00:01.0 and up, below those of the chipset. */
+enum { Q35_VIRTIO_SLOT = 1, Q35_VIRTIO_SLOTS = 24 };
 
 /* What differs from one machine to the next. Streams are borrowed; NULL: nothing is plugged in. */
 struct q35_config {
@@ -46,6 +50,9 @@ struct q35_config {
      * directly, and the board is left as firmware would hand it over.
      */
     bool firmware;
+    /* Virtio devices, started but not attached, from slot Q35_VIRTIO_SLOT on; borrowed. NULL: an empty slot. */
+    struct virtio *const *virtio;
+    unsigned virtio_count;
     /* now NULL: the engine is asked (engine_ops.tsc). khz is needed. */
     struct guest_tsc tsc;
 };

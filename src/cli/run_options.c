@@ -84,6 +84,33 @@ static bool take_initrd(struct vmm_options *options, const char *value)
     return true;
 }
 
+static bool take_disk(struct vmm_options *options, const char *value)
+{
+    if (options->disk_count == VMM_DISKS) {
+        log_error("--disk may be given %d times" TRY_HELP, (int)VMM_DISKS);
+        return false;
+    }
+    options->disks[options->disk_count++] = value;
+    return true;
+}
+
+static bool take_vsock(struct vmm_options *options, const char *value)
+{
+    options->vsock = value;
+    return true;
+}
+
+static bool take_console(struct vmm_options *options, const char *value)
+{
+    static const char *const kinds[] = {"serial", "virtio", NULL};
+    const char *kind;
+
+    if (!take_choice("--console", kinds, value, &kind))
+        return false;
+    options->virtio_console = strcmp(kind, "virtio") == 0;
+    return true;
+}
+
 static bool take_append(struct vmm_options *options, const char *value)
 {
     options->append = value;
@@ -107,6 +134,14 @@ static bool take_memory(struct vmm_options *options, const char *value)
         return false;
     }
     return true;
+}
+
+static bool take_balloon(struct vmm_options *options, const char *value)
+{
+    if (size_parse(value, &options->balloon))
+        return true;
+    log_error("--balloon takes a size like 512M or 4G, not '%s'" TRY_HELP, value);
+    return false;
 }
 
 static bool take_cpus(struct vmm_options *options, const char *value)
@@ -203,7 +238,14 @@ static const struct option options_known[] = {
      take_kernel},
     {"--initrd", NULL, "FILE", "the initial file system; again for more, or for Multiboot modules", take_initrd},
     {"--append", NULL, "STRING", "the kernel's command line", take_append},
+    {"--disk", "-d", "FILE[,...]", "a disk; again for more. After the file: format=raw, readonly, serial=TEXT",
+     take_disk},
+    {"--console", NULL, "KIND", "what the terminal is connected to: serial (ttyS0), virtio (hvc0) (default serial)",
+     take_console},
+    {"--vsock", NULL, "PATH[,cid=N]",
+     "sockets between guest and host: PATH, and PATH_P for the guest's calls of port P", take_vsock},
     {"--memory", "-m", "SIZE", "memory, with K, M or G; a bare number is MiB (default 256M)", take_memory},
+    {"--balloon", NULL, "SIZE", "memory that the guest is asked to give back (default 0)", take_balloon},
     {"--cpus", "-c", "COUNT", "processors, 1 to 64 (default 1)", take_cpus},
     {"--cpu", NULL, "MODEL", "what the processors can do: host, x86-64-v2, x86-64-v3 (default host)", take_cpu_model},
     {"--engine", NULL, "ENGINE", "what runs the processors: auto, kvm, dbt (default auto)", take_engine},
@@ -288,6 +330,10 @@ enum parse_result run_options_parse(char **arguments, struct vmm_options *option
     }
     if (options->trace_file && !options->trace) {
         log_error("--trace-file needs --trace" TRY_HELP);
+        return PARSE_ERROR;
+    }
+    if (options->balloon >= options->memory) {
+        log_error("--balloon must be less than the memory, -m" TRY_HELP);
         return PARSE_ERROR;
     }
     if (!options->kernel) {

@@ -6,7 +6,7 @@
  * code, KVM exits and bare metal. A model reaches outward only through interfaces given to it at
  * construction (interrupt line, MSI sink, guest memory, clock, timer queue, stream).
  *
- * Threads: everything below is called with the machine lock held, from any thread.
+ * Threads: everything below is called with the machine lock held, from any thread, except drain().
  */
 #ifndef LODGE_CORE_DEVICE_H
 #define LODGE_CORE_DEVICE_H
@@ -57,6 +57,11 @@ struct device_type {
     enum io_result (*io)(struct device *device, unsigned region, struct io_access *access);
     void (*reset)(struct device *device);   /* power-on state */
     void (*quiesce)(struct device *device); /* before its state is read: settle timers; may be NULL */
+    /*
+     * After quiesce, and the one call without the machine lock: returns when none of its work is under way outside
+     * of the machine; NULL: it has no such work.
+     */
+    void (*drain)(struct device *device);
     void (*resume)(struct device *device);  /* after its state was replaced: re-arm timers, lines; may be NULL */
 };
 

@@ -95,3 +95,17 @@ enum status machine_resume_devices(struct machine *machine)
     }
     return status;
 }
+
+void machine_drain_devices(struct machine *machine)
+{
+    lock_acquire(&machine->lock);
+    for (struct device *device = machine->devices; device != NULL; device = device->next) {
+        if (device->type->drain)
+            device->type->quiesce(device);
+    }
+    lock_release(&machine->lock);
+    for (struct device *device = machine->devices; device != NULL; device = device->next) {
+        if (device->type->drain)
+            device->type->drain(device);
+    }
+}

@@ -72,4 +72,10 @@ enum status machine_reset_devices(struct machine *machine) MUST_CHECK;
 enum status machine_quiesce_devices(struct machine *machine) MUST_CHECK;
 enum status machine_resume_devices(struct machine *machine) MUST_CHECK;
 
+/*
+ * Before machine_quiesce_devices(), or before devices go away: those with work outside of the machine take up no more
+ * of it, and when the call returns none is under way. Takes the machine lock; no vCPU runs.
+ */
+void machine_drain_devices(struct machine *machine);
+
 #endif

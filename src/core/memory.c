@@ -51,6 +51,16 @@ void memory_wrote(const struct guest_memory *memory, uint64_t address, uint64_t 
         memory->observer->written(memory->observer, address, size);
 }
 
+void memory_release(const struct guest_memory *memory, uint64_t address, uint64_t size)
+{
+    const uint8_t *host = memory_at(memory, address, size, true);
+
+    if (!memory->releaser || host == NULL || size == 0 || (address | size) % PAGE_SIZE != 0)
+        return;
+    memory->releaser->release(memory->releaser, (uint64_t)(host - memory->host), size);
+    memory_wrote(memory, address, size);
+}
+
 /* How many of `size` bytes at address lie in one range; 0 if the first does not. */
 static size_t run_at(const struct guest_memory *memory, uint64_t address, size_t size, bool write)
 {

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "port/memory.h"
 
 enum { MEMORY_RANGES = 8, PAGE_SIZE = 4096, PAGE_SHIFT = 12 };
 
@@ -35,6 +36,7 @@ struct guest_memory {
     struct memory_range ranges[MEMORY_RANGES];
     unsigned range_count;
     struct memory_observer *observer; /* NULL or the engine */
+    struct memory_releaser *releaser; /* NULL: nobody wants pages back */
 };
 
 /* Lays out `ram` bytes: 0 up to 2 GiB, the rest from 4 GiB. host holds them. Page-aligned. */
@@ -48,6 +50,12 @@ void *memory_at(const struct guest_memory *memory, uint64_t address, uint64_t si
 
 /* Tell the observer. */
 void memory_wrote(const struct guest_memory *memory, uint64_t address, uint64_t size);
+
+/*
+ * The guest gives up [address, address + size), page aligned; of what is not writable RAM of one range nothing is.
+ * Addresses on the host stay valid. Tells the observer. Machine lock held.
+ */
+void memory_release(const struct guest_memory *memory, uint64_t address, uint64_t size);
 
 /* Copies that may cross ranges; on STATUS_INVALID (not all of it is RAM) nothing was copied. */
 enum status memory_read(const struct guest_memory *memory, uint64_t address, void *to, size_t size) MUST_CHECK;

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/bits.h"
 #include "port/log.h"
 
 static uint64_t memory_mib(uint64_t bytes)
@@ -42,11 +43,20 @@ static enum status memory_map(struct host_memory *memory)
     return STATUS_OK;
 }
 
+/* The mapping stays; touched again, the pages are zeroes. */
+static void memory_release_pages(struct memory_releaser *releaser, uint64_t offset, uint64_t size)
+{
+    const struct host_memory *memory = CONTAINER_OF(releaser, struct host_memory, releaser);
+
+    if (range_inside(offset, size, memory->size))
+        (void)fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size);
+}
+
 enum status host_memory_create(struct host_memory *memory, uint64_t size)
 {
     enum status status = memory_check(size);
 
-    *memory = (struct host_memory){.size = size, .fd = -1};
+    *memory = (struct host_memory){.size = size, .fd = -1, .releaser.release = memory_release_pages};
     if (status != STATUS_OK)
         return status;
     memory->fd = memfd_create(HOST_MEMORY_NAME, MFD_CLOEXEC);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "port/memory.h"
 
 /* The name of the memory file, by which /proc/PID/smaps shows guest RAM. */
 #define HOST_MEMORY_NAME "lodge-guest-ram"
@@ -13,6 +14,7 @@ struct host_memory {
     void *host; /* NULL: none */
     uint64_t size;
     int fd;
+    struct memory_releaser releaser; /* gives single pages back to the host */
 };
 
 /*

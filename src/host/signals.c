@@ -16,7 +16,7 @@ static const int ending_signals[] = {
     SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGALRM, SIGXCPU, SIGUSR2, SIGVTALRM, SIGPROF, SIGIO, SIGPWR,
 };
 
-static const int event_signals[] = {SIGUSR1, SIGTSTP, SIGCONT, SIGCHLD};
+static const int event_signals[] = {SIGUSR1, SIGTSTP, SIGCONT, SIGCHLD, SIGWINCH};
 
 static bool signal_is_ignored(int number)
 {
@@ -123,6 +123,8 @@ static void signals_ready(struct loop_source *source)
         signals->resumed(signals);
     else if (info.ssi_signo == SIGCHLD)
         signals_bury_children();
+    else if (info.ssi_signo == SIGWINCH)
+        signals->resized(signals);
     else
         signals->ending(signals, (int)info.ssi_signo);
 }

@@ -16,12 +16,14 @@ struct host_signals {
     void (*ending)(struct host_signals *signals, int signal); /* asked to end: SIGTERM, SIGINT, SIGHUP, SIGQUIT... */
     void (*report)(struct host_signals *signals);             /* SIGUSR1 */
     void (*resumed)(struct host_signals *signals);            /* after SIGTSTP or SIGSTOP, back by SIGCONT */
+    void (*resized)(struct host_signals *signals);            /* SIGWINCH: the terminal's size has changed */
 };
 
 /*
  * Blocks the event signals in this thread and those it will start, ignores SIGPIPE, and lets every
  * other deadly signal restore the terminal on its way. A signal that was ignored when the program
- * started (nohup) stays ignored. Children that end are buried: nobody else waits for any. Before the first thread and before the terminal is raw; the three
+ * started (nohup) stays ignored. Children that end are buried: nobody else waits for any. Before the first thread and
+ * before the terminal is raw; the four
  * callbacks are set, and run in the loop's thread.
  */
 enum status host_signals_init(struct host_signals *signals, struct event_loop *loop) MUST_CHECK;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -50,6 +51,17 @@ void host_tty_raw(void)
     atomic_store(&tty.raw, true); /* first: a signal in between must restore */
     host_log_carriage_return(isatty(STDERR_FILENO) == 1);
     (void)tcsetattr(tty.fd, TCSANOW, &raw); /* a terminal that hung up needs no mode */
+}
+
+bool host_tty_size(uint16_t *columns, uint16_t *rows)
+{
+    struct winsize size;
+
+    if (!tty.is_open || ioctl(tty.fd, TIOCGWINSZ, &size) != 0 || size.ws_col == 0 || size.ws_row == 0)
+        return false;
+    *columns = size.ws_col;
+    *rows = size.ws_row;
+    return true;
 }
 
 /*

@@ -8,6 +8,7 @@
 #define LODGE_HOST_TTY_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * If the descriptor is a terminal, remember how it is and arrange for host_tty_restore() at
@@ -23,6 +24,9 @@ bool host_tty_foreground(void);
  * terminal or in the background. The event loop's thread.
  */
 void host_tty_raw(void);
+
+/* How many characters it shows. False: there is no terminal, or it does not know. */
+bool host_tty_size(uint16_t *columns, uint16_t *rows);
 
 /* As it was when opened. Any thread, async-signal-safe, any number of times. */
 void host_tty_restore(void);

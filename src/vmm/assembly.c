@@ -35,6 +35,7 @@ static enum status assembly_lay_out(struct machine *machine, const struct assemb
     status = memory_init(&machine->memory, parts->memory->host, parts->memory->fd, parts->memory->size);
     if (status != STATUS_OK)
         return status;
+    machine->memory.releaser = &parts->memory->releaser;
     status = parts->engine->limits(&request);
     return status == STATUS_OK ? cpuid_build(&machine->cpuid, &request) : status;
 }
@@ -52,9 +53,11 @@ static enum status assembly_create_vcpus(struct machine *machine, const struct e
 static enum status assembly_create_board(struct assembly *assembly, const struct assembly_parts *parts)
 {
     const struct q35_config config = {
-        .console = parts->console,
+        .console = parts->options->virtio_console ? NULL : parts->console,
         .debug_console = parts->console,
         .debug_exit = parts->options->debug_exit,
+        .virtio = assembly->devices.virtio,
+        .virtio_count = Q35_VIRTIO_SLOTS,
         .tsc.khz = parts->tsc_khz,
     };
 
@@ -114,6 +117,8 @@ enum status assembly_create(struct assembly *assembly, const struct assembly_par
     if (status == STATUS_OK)
         status = assembly_create_vcpus(&assembly->machine, parts->engine);
     if (status == STATUS_OK)
+        status = devices_create(&assembly->devices, parts->backends, parts->options);
+    if (status == STATUS_OK)
         status = assembly_create_board(assembly, parts);
     if (status == STATUS_OK)
         status = assembly_boot(assembly, parts);
@@ -126,7 +131,9 @@ void assembly_destroy(struct assembly *assembly)
 {
     struct engine *engine = assembly->machine.engine;
 
+    machine_drain_devices(&assembly->machine);
     if (engine)
         engine->ops->destroy(engine);
+    devices_destroy(&assembly->devices);
     memset(assembly, 0, sizeof(*assembly));
 }

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "board/q35.h"
 #include "core/machine.h"
+#include "vmm/devices.h"
 #include "vmm/options.h"
 
 struct engine_ops;
@@ -22,6 +23,7 @@ struct assembly_parts {
     struct stream *console;
     struct host_memory *memory; /* zeroed */
     const struct images *images;
+    struct backends *backends;
     uint32_t tsc_khz;
     struct trace trace; /* as machine->trace */
     void (*ended)(struct machine *machine); /* as machine->ended */
@@ -30,6 +32,7 @@ struct assembly_parts {
 struct assembly {
     struct machine machine;
     struct q35 board;
+    struct devices devices;
 };
 
 /* A machine at its kernel's first instruction. Logs its errors. The main thread. */

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { VMM_INITRDS = 64 };
+enum { VMM_INITRDS = 64, VMM_DISKS = 16 };
 
 #define VMM_MEMORY_LEAST (2ull << 20)
 #define VMM_MEMORY_DEFAULT (256ull << 20)
@@ -19,7 +19,12 @@ struct vmm_options {
     const char *initrds[VMM_INITRDS];
     unsigned initrd_count;
     const char *append;
-    uint64_t memory; /* bytes, a multiple of the page size */
+    const char *disks[VMM_DISKS]; /* as vmm_disk_open() takes them */
+    unsigned disk_count;
+    const char *vsock;   /* as backends_open() takes it, or NULL */
+    bool virtio_console; /* the terminal is a virtio console's, not the serial port's */
+    uint64_t memory;     /* bytes, a multiple of the page size */
+    uint64_t balloon;    /* bytes of it that the guest is asked to give back; less than memory */
     unsigned cpus;
     const char *cpu_model;
     const char *engine; /* "auto", "kvm", "dbt" */

@@ -34,6 +34,7 @@ struct vmm {
     struct host_memory memory;
     struct images images;
     struct vmm_gdb gdb;
+    struct backends backends;
     uint32_t tsc_khz;
     struct machine_trace trace;
 
@@ -66,6 +67,7 @@ static void vmm_signal_report(struct host_signals *signals)
     struct vmm *vmm = CONTAINER_OF(signals, struct vmm, signals);
 
     stats_print(&vmm->assembly.machine, &vmm->threads, vmm->options->name);
+    devices_print(&vmm->assembly.devices);
 }
 
 static void vmm_signal_resumed(struct host_signals *signals)
@@ -73,6 +75,14 @@ static void vmm_signal_resumed(struct host_signals *signals)
     struct vmm *vmm = CONTAINER_OF(signals, struct vmm, signals);
 
     host_console_refresh(&vmm->console);
+}
+
+static void vmm_signal_resized(struct host_signals *signals)
+{
+    struct vmm *vmm = CONTAINER_OF(signals, struct vmm, signals);
+
+    if (vmm->machine_runs)
+        devices_resize_console(&vmm->assembly.devices);
 }
 
 static void vmm_left(struct host_console *console)
@@ -124,6 +134,8 @@ static enum status vmm_open(struct vmm *vmm)
     if (status == STATUS_OK)
         status = host_memory_create(&vmm->memory, vmm->options->memory);
     if (status == STATUS_OK)
+        status = backends_open(&vmm->backends, vmm->options);
+    if (status == STATUS_OK)
         status = engine_choose(vmm->options->engine, &vmm->engine);
     if (status == STATUS_OK)
         status = loop_init(&vmm->loop);
@@ -136,6 +148,7 @@ static enum status vmm_open(struct vmm *vmm)
     if (status == STATUS_OK)
         status = host_console_init(&vmm->console, &vmm->loop, vmm_left);
     if (status == STATUS_OK) {
+        vmm->backends.console = &vmm->console.stream;
         vmm->tsc_khz = vmm->engine.tsc_khz ? vmm->engine.tsc_khz : host_tsc_khz();
         status = gdb_open(&vmm->gdb, vmm->options, &vmm->loop, &vmm->clock, vmm->tsc_khz);
     }
@@ -153,6 +166,7 @@ static void vmm_close(struct vmm *vmm)
     loop_notice_destroy(&vmm->ended);
     host_signals_destroy(&vmm->signals);
     loop_destroy(&vmm->loop);
+    backends_close(&vmm->backends);
     host_memory_destroy(&vmm->memory);
     images_destroy(&vmm->images, vmm->options);
 }
@@ -167,6 +181,7 @@ static enum status vmm_assemble(struct vmm *vmm)
         .console = &vmm->console.stream,
         .memory = &vmm->memory,
         .images = &vmm->images,
+        .backends = &vmm->backends,
         .tsc_khz = vmm->tsc_khz,
         .trace = vmm->trace.trace,
         .ended = vmm_machine_ended,
@@ -199,6 +214,7 @@ static bool vmm_run_machine(struct vmm *vmm)
     trace_start(&vmm->trace, machine);
     machine->debug_stopped = vmm_debug_stopped;
     host_console_attach(&vmm->console, &machine->lock);
+    backends_attach(&vmm->backends, &machine->lock);
     gdb_prepare(&vmm->gdb, machine);
     if (threads_start(&vmm->threads, machine, vmm->options->name) == STATUS_OK)
         gdb_begin(&vmm->gdb, machine);
@@ -208,6 +224,8 @@ static bool vmm_run_machine(struct vmm *vmm)
         machine_end(machine, MACHINE_FAILED, 0);
     bool stopped = threads_stop(&vmm->threads);
     host_console_attach(&vmm->console, NULL);
+    if (stopped)
+        backends_attach(&vmm->backends, NULL);
     vmm->machine_runs = false;
     return stopped;
 }
@@ -252,8 +270,10 @@ static bool vmm_run_once(struct vmm *vmm, int *exit_status)
     bool again = machine->end == MACHINE_RESET && (!vmm->options->no_reboot || vmm->gdb.restarts);
     *exit_status = vmm_exit_status(machine);
     gdb_end(&vmm->gdb, again ? GDB_AGAIN : machine->end == MACHINE_FAILED ? GDB_ABORTED : *exit_status);
-    if (vmm->options->stats && !again)
+    if (vmm->options->stats && !again) {
         stats_print(machine, &vmm->threads, vmm->options->name);
+        devices_print(&vmm->assembly.devices);
+    }
     assembly_destroy(&vmm->assembly);
     return again;
 }
@@ -279,6 +299,7 @@ int vmm_run(const struct vmm_options *options)
     vmm->signals.ending = vmm_signal_ending;
     vmm->signals.report = vmm_signal_report;
     vmm->signals.resumed = vmm_signal_resumed;
+    vmm->signals.resized = vmm_signal_resized;
     if (vmm_open(vmm) == STATUS_OK) {
         while (vmm_run_once(vmm, &exit_status)) {
             if (vmm_restart(vmm) != STATUS_OK) {

@@ -60,6 +60,9 @@ class Usage(lodge.TestCase):
             ("'vmlinuz' is not an option", "run", "vmlinuz"),
             ("'' is not an option", "run", ""),
             ("unknown option --kern;", "run", "--kern", "x"),
+            ("--balloon takes a size", "run", "--balloon", "much"),
+            ("--balloon must be less", "run", "-m", "64M", "--balloon", "64M"),
+            ("--console loud is not known", "run", "--console", "loud"),
             ("--kernel needs a value", "run", "--kernel"),
             ("-m needs a value", "run", "--kernel", "x", "-m"),
             ("--no-reboot takes no value", "run", "--no-reboot=yes"),
@@ -94,7 +97,7 @@ class Usage(lodge.TestCase):
             ("--trace does not know 'al'", "run", "--trace", "irq,al,power"),
             ("--trace-file needs --trace", "run", "--trace-file", "x"),
             # These belong to versions to come.
-            ("unknown option -d;", "run", "-d", "disk.img"),
+            ("nothing to boot", "run", "-d", "disk.img"),
             ("unknown option -n;", "run", "-n", "user"),
             ("unknown option --firmware;", "run", "--firmware", "x"),
             ("unknown option --control;", "run", "--control", "x"),

@@ -7,13 +7,53 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "board/q35.h"
+#include "dev/virtio/balloon.h"
+#include "dev/virtio/block.h"
+#include "dev/virtio/console.h"
+#include "dev/virtio/net.h"
+#include "dev/virtio/rng.h"
+#include "dev/virtio/vsock.h"
 #include "fake_machine.h"
 
 enum { SCHEMAS = 64, NAME_LIMIT = 255 };
 
 static struct fake_machine fake;
 static struct q35 board;
+
+/* One virtio device of each kind, and what they want to be connected to. */
+static struct virtio_balloon balloon;
+static struct virtio_block disk;
+static struct virtio_console console;
+static struct virtio_net net;
+static struct virtio_rng rng;
+static struct virtio_vsock vsock;
+static struct virtio *const virtio[] = {&balloon.virtio, &disk.virtio, &console.virtio,
+                                        &net.virtio,     &rng.virtio,  &vsock.virtio};
+
+static void ignore_configuration(struct network *network, unsigned abilities, unsigned pairs)
+{
+    (void)network;
+    (void)abilities;
+    (void)pairs;
+}
+
+static void make_virtio(void)
+{
+    static struct block block;
+    static struct entropy entropy;
+    static struct network network = {.pairs = 1, .configure = ignore_configuration};
+    static struct vsock_world world;
+    static const uint8_t mac[PACKET_MAC] = {2, 0, 0, 0, 0, 1};
+
+    virtio_balloon_init(&balloon);
+    virtio_block_init(&disk, &block, "", 1);
+    virtio_console_init(&console, NULL);
+    virtio_net_init(&net, &network, mac, 1);
+    virtio_rng_init(&rng, &entropy);
+    virtio_vsock_init(&vsock, &world, VIRTIO_VSOCK_FIRST_GUEST);
+}
 
 static void die(const struct state_schema *schema, const char *field, const char *what)
 {
@@ -103,10 +143,13 @@ int main(void)
     const struct q35_config config = {
         .second_serial = true,
         .debug_exit = true,
+        .virtio = virtio,
+        .virtio_count = ARRAY_LENGTH(virtio),
         .tsc = {.now = fake_machine_tsc, .source = &fake, .khz = FAKE_TSC_KHZ},
     };
 
     fake_machine_init(&fake, 2);
+    make_virtio();
     if (q35_init(&board, &fake.machine, &config) != STATUS_OK)
         return 1;
     list(&cpu_state_schema);

@@ -1,0 +1,90 @@
+/* Numbers of Virtual I/O Device (VIRTIO) Version 1.2 that all devices share. Section numbers are this document's. */
+#ifndef LODGE_DEV_VIRTIO_REGISTERS_H
+#define LODGE_DEV_VIRTIO_REGISTERS_H
+
+/* Device types (chapter 5). */
+enum {
+    VIRTIO_TYPE_NET = 1,
+    VIRTIO_TYPE_BLOCK = 2,
+    VIRTIO_TYPE_CONSOLE = 3,
+    VIRTIO_TYPE_RNG = 4,
+    VIRTIO_TYPE_BALLOON = 5,
+    VIRTIO_TYPE_VSOCK = 19,
+};
+
+/* Device status (2.1). */
+enum {
+    VIRTIO_STATUS_ACKNOWLEDGE = 1,
+    VIRTIO_STATUS_DRIVER = 2,
+    VIRTIO_STATUS_DRIVER_OK = 4,
+    VIRTIO_STATUS_FEATURES_OK = 8,
+    VIRTIO_STATUS_NEEDS_RESET = 64,
+    VIRTIO_STATUS_FAILED = 128,
+};
+
+/* Feature bits of the transport and of queues (chapter 6). */
+#define VIRTIO_F_INDIRECT_DESC (1ull << 28)
+#define VIRTIO_F_EVENT_IDX (1ull << 29)
+#define VIRTIO_F_VERSION_1 (1ull << 32)
+#define VIRTIO_F_RING_PACKED (1ull << 34)
+#define VIRTIO_F_RING_RESET (1ull << 40)
+
+/* PCI (4.1). */
+enum {
+    VIRTIO_PCI_VENDOR = 0x1af4,
+    VIRTIO_PCI_DEVICE = 0x1040, /* + type */
+    VIRTIO_PCI_REVISION = 1,
+    VIRTIO_PCI_SUBSYSTEM = 0x40, /* + type */
+    VIRTIO_NO_VECTOR = 0xffff,
+    VIRTIO_ISR_QUEUE = 1,
+    VIRTIO_ISR_CONFIG = 2,
+};
+
+/* Capabilities (4.1.4). */
+enum {
+    VIRTIO_PCI_CAP_COMMON = 1,
+    VIRTIO_PCI_CAP_NOTIFY = 2,
+    VIRTIO_PCI_CAP_ISR = 3,
+    VIRTIO_PCI_CAP_DEVICE = 4,
+    VIRTIO_PCI_CAP_PCI = 5,
+};
+
+/* The common configuration (4.1.4.3). */
+enum {
+    VIRTIO_COMMON_DEVICE_FEATURE_SELECT = 0,
+    VIRTIO_COMMON_DEVICE_FEATURE = 4,
+    VIRTIO_COMMON_DRIVER_FEATURE_SELECT = 8,
+    VIRTIO_COMMON_DRIVER_FEATURE = 12,
+    VIRTIO_COMMON_CONFIG_VECTOR = 16,
+    VIRTIO_COMMON_NUM_QUEUES = 18,
+    VIRTIO_COMMON_STATUS = 20,
+    VIRTIO_COMMON_GENERATION = 21,
+    VIRTIO_COMMON_QUEUE_SELECT = 22,
+    VIRTIO_COMMON_QUEUE_SIZE = 24,
+    VIRTIO_COMMON_QUEUE_VECTOR = 26,
+    VIRTIO_COMMON_QUEUE_ENABLE = 28,
+    VIRTIO_COMMON_QUEUE_NOTIFY_OFF = 30,
+    VIRTIO_COMMON_QUEUE_DESC = 32,
+    VIRTIO_COMMON_QUEUE_DRIVER = 40,
+    VIRTIO_COMMON_QUEUE_DEVICE = 48,
+    VIRTIO_COMMON_QUEUE_NOTIFY_DATA = 56,
+    VIRTIO_COMMON_QUEUE_RESET = 58,
+    VIRTIO_COMMON_SIZE = 60,
+};
+
+/* Descriptors and rings (2.7, 2.8). */
+enum {
+    VIRTIO_DESC_SIZE = 16,
+    VIRTIO_DESC_NEXT = 1,
+    VIRTIO_DESC_WRITE = 2,
+    VIRTIO_DESC_INDIRECT = 4,
+    VIRTIO_DESC_AVAIL = 1 << 7,
+    VIRTIO_DESC_USED = 1 << 15,
+    VIRTIO_AVAIL_NO_INTERRUPT = 1,
+    VIRTIO_EVENT_ENABLE = 0,
+    VIRTIO_EVENT_DISABLE = 1,
+    VIRTIO_EVENT_DESC = 2,
+    VIRTIO_WRAP = 1 << 15, /* in positions: the wrap counter */
+};
+
+#endif

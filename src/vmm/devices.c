@@ -1,0 +1,197 @@
+#include "vmm/devices.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/vsock.h"
+#include "base/bits.h"
+#include "dev/virtio/block.h"
+#include "dev/virtio/rng.h"
+#include "dev/virtio/vsock.h"
+#include "host/entropy.h"
+#include "host/tty.h"
+#include "port/log.h"
+#include "vmm/disks.h"
+
+/* The slots of the board's contract (docs/machine.md). */
+enum { SLOT_RNG = 1, SLOT_BALLOON = 2, SLOT_CONSOLE = 3, SLOT_VSOCK = 4, SLOT_DISKS = 9 };
+
+#define CID "cid="
+
+_Static_assert(SLOT_DISKS + VMM_DISKS <= Q35_VIRTIO_SLOT + Q35_VIRTIO_SLOTS, "every disk has its slot");
+
+/* PATH[,cid=N] */
+static enum status backends_open_vsock(struct backends *backends, const char *spec)
+{
+    char *path = strdup(spec), *rest = path, *end = NULL;
+    enum status status = STATUS_OK;
+
+    if (!path) {
+        log_error("no memory for the vsock socket %s", spec);
+        return STATUS_NO_MEMORY;
+    }
+    (void)strsep(&rest, ",");
+    backends->vsock_cid = VIRTIO_VSOCK_FIRST_GUEST;
+    if (rest && strncmp(rest, CID, strlen(CID)) == 0)
+        backends->vsock_cid = strtoull(rest + strlen(CID), &end, 10);
+    if (path[0] == '\0' || (rest && (!end || *end != '\0')) || backends->vsock_cid < VIRTIO_VSOCK_FIRST_GUEST ||
+        backends->vsock_cid >= UINT32_MAX) {
+        log_error("--vsock takes PATH[,cid=N], with N from 3 to 4294967294, not '%s'", spec);
+        status = STATUS_INVALID;
+    }
+    if (status == STATUS_OK)
+        status = vsock_host_open(path, &backends->vsock);
+    free(path);
+    return status;
+}
+
+enum status backends_open(struct backends *backends, const struct vmm_options *options)
+{
+    enum status status = STATUS_OK;
+
+    host_entropy_init(&backends->entropy);
+    for (unsigned i = 0; i < options->disk_count && status == STATUS_OK; i++)
+        status = vmm_disk_open(options->disks[i], &backends->disks[i]);
+    if (status == STATUS_OK && options->vsock)
+        status = backends_open_vsock(backends, options->vsock);
+    return status;
+}
+
+void backends_attach(struct backends *backends, struct lock *machine_lock)
+{
+    if (backends->vsock)
+        vsock_host_attach(backends->vsock, machine_lock);
+}
+
+void backends_close(struct backends *backends)
+{
+    for (unsigned i = 0; i < VMM_DISKS; i++)
+        vmm_disk_close(backends->disks[i]);
+    vsock_host_close(backends->vsock);
+    memset(backends, 0, sizeof(*backends));
+}
+
+/* Room for a model of this size in a slot; NULL (logged): none. */
+static void *devices_add(struct devices *devices, unsigned slot, size_t size)
+{
+    void *model = calloc(1, size);
+
+    if (!model)
+        log_error("no memory for the virtio device in slot %u", slot);
+    devices->virtio[slot - Q35_VIRTIO_SLOT] = model;
+    return model;
+}
+
+static enum status devices_add_rng(struct devices *devices, struct entropy *entropy)
+{
+    struct virtio_rng *rng = devices_add(devices, SLOT_RNG, sizeof(*rng));
+
+    if (!rng)
+        return STATUS_NO_MEMORY;
+    virtio_rng_init(rng, entropy);
+    return STATUS_OK;
+}
+
+static enum status devices_add_balloon(struct devices *devices, uint64_t bytes)
+{
+    devices->balloon = devices_add(devices, SLOT_BALLOON, sizeof(*devices->balloon));
+    if (!devices->balloon)
+        return STATUS_NO_MEMORY;
+    virtio_balloon_init(devices->balloon);
+    virtio_balloon_set_target(devices->balloon, (uint32_t)(bytes >> PAGE_SHIFT));
+    return STATUS_OK;
+}
+
+static enum status devices_add_console(struct devices *devices, struct stream *stream)
+{
+    devices->console = devices_add(devices, SLOT_CONSOLE, sizeof(*devices->console));
+    if (!devices->console)
+        return STATUS_NO_MEMORY;
+    virtio_console_init(devices->console, stream);
+    devices_resize_console(devices);
+    return STATUS_OK;
+}
+
+static enum status devices_add_vsock(struct devices *devices, struct vsock_host *host, uint64_t cid)
+{
+    struct virtio_vsock *vsock = devices_add(devices, SLOT_VSOCK, sizeof(*vsock));
+
+    if (!vsock)
+        return STATUS_NO_MEMORY;
+    virtio_vsock_init(vsock, vsock_host_world(host), cid);
+    return STATUS_OK;
+}
+
+static enum status devices_add_disk(struct devices *devices, unsigned slot, struct block *block, const char *spec,
+                                    unsigned cpus)
+{
+    struct virtio_block *disk = devices_add(devices, slot, sizeof(*disk));
+    char serial[DISK_SERIAL + 1];
+
+    if (!disk)
+        return STATUS_NO_MEMORY;
+    vmm_disk_serial(spec, serial);
+    virtio_block_init(disk, block, serial, cpus);
+    return STATUS_OK;
+}
+
+enum status devices_create(struct devices *devices, struct backends *backends, const struct vmm_options *options)
+{
+    enum status status = devices_add_rng(devices, &backends->entropy);
+
+    if (status == STATUS_OK)
+        status = devices_add_balloon(devices, options->balloon);
+    if (status == STATUS_OK && options->virtio_console)
+        status = devices_add_console(devices, backends->console);
+    if (status == STATUS_OK && backends->vsock)
+        status = devices_add_vsock(devices, backends->vsock, backends->vsock_cid);
+    for (unsigned i = 0; i < options->disk_count && status == STATUS_OK; i++)
+        status = devices_add_disk(devices, SLOT_DISKS + i, backends->disks[i], options->disks[i], options->cpus);
+    return status;
+}
+
+void devices_resize_console(struct devices *devices)
+{
+    struct virtio_console *console = devices->console;
+    struct machine *machine = console ? console->virtio.machine : NULL;
+    uint16_t columns, rows;
+
+    if (!console || !host_tty_size(&columns, &rows))
+        return;
+    if (machine)
+        lock_acquire(&machine->lock);
+    virtio_console_resize(console, columns, rows);
+    if (machine)
+        lock_release(&machine->lock);
+}
+
+void devices_print(struct devices *devices)
+{
+    static const struct {
+        enum virtio_balloon_statistic statistic;
+        const char *name;
+    } lines[] = {
+        {BALLOON_TOTAL, "guest's memory, KiB"},
+        {BALLOON_AVAILABLE, "guest's available, KiB"},
+        {BALLOON_FREE, "guest's unused, KiB"},
+    };
+    struct virtio_balloon *balloon = devices->balloon;
+
+    if (!balloon || !balloon->virtio.machine)
+        return;
+    lock_acquire(&balloon->virtio.machine->lock);
+    log_info("  %-28s %12" PRIu64, "balloon, KiB", (uint64_t)balloon->state.actual << (PAGE_SHIFT - 10));
+    for (size_t i = 0; i < ARRAY_LENGTH(lines); i++)
+        if (balloon->statistics[lines[i].statistic] != BALLOON_UNKNOWN)
+            log_info("  %-28s %12" PRIu64, lines[i].name, balloon->statistics[lines[i].statistic] >> 10);
+    (void)virtio_balloon_poll(balloon);
+    lock_release(&balloon->virtio.machine->lock);
+}
+
+void devices_destroy(struct devices *devices)
+{
+    for (unsigned i = 0; i < Q35_VIRTIO_SLOTS; i++)
+        free(devices->virtio[i]);
+    memset(devices, 0, sizeof(*devices));
+}

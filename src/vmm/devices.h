@@ -1,0 +1,56 @@
+/*
+ * The virtio devices of a machine. What they are connected to (disks) stays over a restart of the
+ * machine, models are made anew with it. The main thread.
+ */
+#ifndef LODGE_VMM_DEVICES_H
+#define LODGE_VMM_DEVICES_H
+
+#include "base/status.h"
+#include "board/q35.h"
+#include "dev/virtio/balloon.h"
+#include "dev/virtio/console.h"
+#include "port/block.h"
+#include "port/entropy.h"
+#include "vmm/options.h"
+
+struct stream;
+struct vsock_host;
+
+/* What devices are connected to. */
+struct backends {
+    struct block *disks[VMM_DISKS];
+    struct entropy entropy;
+    struct stream *console;   /* borrowed */
+    struct vsock_host *vsock; /* NULL: none */
+    uint64_t vsock_cid;
+};
+
+/* Opens what the options ask for. Logs its errors; backends_close() puts away what was opened. */
+enum status backends_open(struct backends *backends, const struct vmm_options *options) MUST_CHECK;
+
+/* The machine runs, with this lock; or (NULL) it is about to go, and no vCPU runs any more. The lock is not held. */
+void backends_attach(struct backends *backends, struct lock *machine_lock);
+
+void backends_close(struct backends *backends); /* accepts zeroed ones */
+
+/* One machine's: at their slots, for struct q35_config. What each is made of begins with its struct virtio. */
+struct devices {
+    struct virtio *virtio[Q35_VIRTIO_SLOTS];
+    struct virtio_balloon *balloon;
+    struct virtio_console *console; /* NULL: the terminal is the serial port's */
+};
+
+/* Makes all models, not attached yet. Logs its errors; devices_destroy() puts away what was made. */
+enum status devices_create(struct devices *devices, struct backends *backends,
+                           const struct vmm_options *options) MUST_CHECK;
+
+/* The terminal's size may have changed. Takes the machine's lock. */
+void devices_resize_console(struct devices *devices);
+
+/* What the guest says of its memory, to the log, and asks it for newer figures. Takes the machine's lock. */
+void devices_print(struct devices *devices);
+
+/* They are at rest: machine_drain_devices(). Accepts zeroed ones. */
+void devices_destroy(struct devices *devices);
+
+#endif
