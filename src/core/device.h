@@ -44,7 +44,8 @@ struct region {
     uint8_t smallest; /* bytes; the bus widens smaller reads and drops smaller writes */
     uint8_t largest;  /* bytes; the bus splits larger accesses */
     bool doorbell;    /* a write only notifies, its value does not matter; KVM may turn it into an ioeventfd */
-    uint32_t doorbell_stride; /* bytes between the addresses that notify of different things */
+    uint32_t doorbell_stride; /* bytes between the addresses that notify of different things, */
+    uint32_t doorbell_count;  /* and how many of these there are, from the region's start */
     bool enabled;     /* a disabled region is not there */
     struct device *device;
     unsigned index;   /* the model's own number for it */

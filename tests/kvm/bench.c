@@ -73,7 +73,8 @@ static void add_device(struct bench *bench)
                                     .device = &device->device,
                                     .index = 1,
                                     .doorbell = true,
-                                    .doorbell_stride = BENCH_BELL_STRIDE};
+                                    .doorbell_stride = BENCH_BELL_STRIDE,
+                                    .doorbell_count = BENCH_BELLS};
     assert_int_equal(bus_add(&bench->machine.bus, &device->ports), STATUS_OK);
     assert_int_equal(bus_add(&bench->machine.bus, &device->bells), STATUS_OK);
 }

@@ -145,10 +145,10 @@ static void placed(struct bus_observer *observer, struct region *region)
     for (unsigned i = 0; i < BELLS; i++)
         if (doorbells->bells[i].region == region)
             bell_remove(doorbells, &doorbells->bells[i]);
-    if (!region->enabled || region->doorbell_stride == 0 || !start_thread(doorbells))
+    if (!region->enabled || region->doorbell_count == 0 || !start_thread(doorbells))
         return;
-    for (uint64_t offset = 0; offset < region->size; offset += region->doorbell_stride)
-        bell_add(doorbells, region, region->base + offset);
+    for (uint32_t i = 0; i < region->doorbell_count; i++)
+        bell_add(doorbells, region, region->base + (uint64_t)i * region->doorbell_stride);
 }
 
 enum status kvm_doorbells_create(struct kvm_engine *kvm)
