@@ -45,13 +45,59 @@ _lodge_run() {
         --engine --name --gdb --debug-exit --no-reboot --stats --trace --trace-file --help' -- "$current")
 }
 
+_lodge_image() {
+    local current=$1 previous=$2 options
+    if ((COMP_CWORD == 2)); then
+        mapfile -t COMPREPLY < <(compgen -W 'create info check resize convert --help' -- "$current")
+        return
+    fi
+    case $previous in
+    -f | --image-format | -O | --output-format | -F | --backing-format)
+        mapfile -t COMPREPLY < <(compgen -W 'raw qcow2' -- "$current")
+        return
+        ;;
+    --format)
+        mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$current")
+        return
+        ;;
+    --backing-rule)
+        mapfile -t COMPREPLY < <(compgen -W 'beside allow deny' -- "$current")
+        return
+        ;;
+    --compression)
+        mapfile -t COMPREPLY < <(compgen -W 'zlib zstd' -- "$current")
+        return
+        ;;
+    --cluster-size)
+        mapfile -t COMPREPLY < <(compgen -W '4K 64K 2M' -- "$current")
+        return
+        ;;
+    esac
+    case ${COMP_WORDS[2]} in
+    create) options='-f -b -F --backing-rule --cluster-size --compression' ;;
+    info) options='-f --format' ;;
+    check) options='--repair --format' ;;
+    resize) options='-f --shrink --backing-rule' ;;
+    convert) options='-c -f -O --backing-rule --cluster-size --compression' ;;
+    *) return ;;
+    esac
+    if [[ $current == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options --help" -- "$current")
+    else
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        compopt -o filenames
+    fi
+}
+
 _lodge() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W 'run --help --version' -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W 'run image --help --version' -- "$current")
     elif [[ ${COMP_WORDS[1]} == run ]]; then
         _lodge_run "$current" "$previous"
+    elif [[ ${COMP_WORDS[1]} == image ]]; then
+        _lodge_image "$current" "$previous"
     fi
 }
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "cli/image.h"
 #include "cli/run_options.h"
 #include "port/log.h"
 #include "vmm/run.h"
@@ -42,6 +43,7 @@ static int command_run(char **arguments)
 
 static const struct command commands[] = {
     {"run", "run one machine in the foreground, its console on this terminal", command_run},
+    {"image", "make, check, resize and convert disk images", image_command},
 };
 
 static int print_help(void)

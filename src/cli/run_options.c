@@ -238,7 +238,7 @@ static const struct option options_known[] = {
      take_kernel},
     {"--initrd", NULL, "FILE", "the initial file system; again for more, or for Multiboot modules", take_initrd},
     {"--append", NULL, "STRING", "the kernel's command line", take_append},
-    {"--disk", "-d", "FILE[,...]", "a disk; again for more. After the file: format=raw, readonly, serial=TEXT",
+    {"--disk", "-d", "FILE[,...]", "a disk, raw or qcow2; again for more. After the file: readonly, discard-changes, format=...",
      take_disk},
     {"--console", NULL, "KIND", "what the terminal is connected to: serial (ttyS0), virtio (hvc0) (default serial)",
      take_console},

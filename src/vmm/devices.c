@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/aio.h"
 #include "backend/vsock.h"
 #include "base/bits.h"
 #include "dev/virtio/block.h"
@@ -51,8 +52,10 @@ enum status backends_open(struct backends *backends, const struct vmm_options *o
     enum status status = STATUS_OK;
 
     host_entropy_init(&backends->entropy);
+    if (options->disk_count > 0)
+        status = aio_create(AIO_AUTO, &backends->aio);
     for (unsigned i = 0; i < options->disk_count && status == STATUS_OK; i++)
-        status = vmm_disk_open(options->disks[i], &backends->disks[i]);
+        status = vmm_disk_open(options->disks[i], backends->aio, &backends->disks[i]);
     if (status == STATUS_OK && options->vsock)
         status = backends_open_vsock(backends, options->vsock);
     return status;
@@ -68,6 +71,7 @@ void backends_close(struct backends *backends)
 {
     for (unsigned i = 0; i < VMM_DISKS; i++)
         vmm_disk_close(backends->disks[i]);
+    aio_destroy(backends->aio);
     vsock_host_close(backends->vsock);
     memset(backends, 0, sizeof(*backends));
 }

@@ -18,6 +18,7 @@ struct vsock_host;
 
 /* What devices are connected to. */
 struct backends {
+    struct aio_engine *aio; /* NULL: there are no disks */
     struct block *disks[VMM_DISKS];
     struct entropy entropy;
     struct stream *console;   /* borrowed */

@@ -5,44 +5,86 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/raw_simple.h"
+#include "backend/disk.h"
+#include "base/bits.h"
 #include "port/log.h"
-
-#define FORMAT "format="
-#define SERIAL "serial="
 
 /* Points into a copy of the spec. */
 struct disk_spec {
-    char *path;
+    struct disk_options options;
     const char *serial;
-    bool read_only;
 };
 
-static bool starts_with(const char *text, const char *prefix)
+/* A word with one of several values. */
+struct choice {
+    const char *name;
+    int value;
+};
+
+static const struct choice formats[] = {{"raw", IMAGE_RAW}, {"qcow2", IMAGE_QCOW2}, {NULL, 0}};
+static const struct choice backings[] = {
+    {"beside", BACKING_BESIDE}, {"allow", BACKING_ALLOW}, {"deny", BACKING_DENY}, {NULL, 0}};
+static const struct choice caches[] = {
+    {"writeback", DISK_CACHE_WRITEBACK}, {"direct", DISK_CACHE_DIRECT}, {"unsafe", DISK_CACHE_UNSAFE}, {NULL, 0}};
+
+/* The value behind "name=" in word, or NULL. */
+static const char *value_of(const char *word, const char *name)
 {
-    return strncmp(text, prefix, strlen(prefix)) == 0;
+    size_t length = strlen(name);
+
+    return strncmp(word, name, length) == 0 && word[length] == '=' ? word + length + 1 : NULL;
 }
 
-static enum status spec_take(struct disk_spec *disk, const char *spec, const char *word)
+static enum status choose(const char *spec, const char *name, const struct choice *choices, const char *value, int *to)
 {
-    if (strcmp(word, "readonly") == 0) {
-        disk->read_only = true;
-    } else if (starts_with(word, FORMAT)) {
-        if (strcmp(word + strlen(FORMAT), "raw") != 0) {
-            log_error("--disk %s: format %s is not known (there is: raw)", spec, word + strlen(FORMAT));
-            return STATUS_INVALID;
+    for (; choices->name; choices++) {
+        if (strcmp(choices->name, value) == 0) {
+            *to = choices->value;
+            return STATUS_OK;
         }
-    } else if (starts_with(word, SERIAL)) {
-        disk->serial = word + strlen(SERIAL);
-        if (strlen(disk->serial) > DISK_SERIAL) {
-            log_error("--disk %s: a serial number has at most %d bytes", spec, (int)DISK_SERIAL);
-            return STATUS_INVALID;
-        }
-    } else {
-        log_error("--disk %s: '%s' is not known (there are: format=raw, readonly, serial=TEXT)", spec, word);
-        return STATUS_INVALID;
     }
-    return STATUS_OK;
+    log_error("--disk %s: %s %s is not known; 'man lodge-run' lists them", spec, name, value);
+    return STATUS_INVALID;
+}
+
+static enum status take_serial(struct disk_spec *disk, const char *spec, const char *serial)
+{
+    disk->serial = serial;
+    if (strlen(serial) <= DISK_SERIAL)
+        return STATUS_OK;
+    log_error("--disk %s: a serial number has at most %d bytes", spec, (int)DISK_SERIAL);
+    return STATUS_INVALID;
+}
+
+static enum status take_word(struct disk_spec *disk, const char *spec, const char *word)
+{
+    struct disk_options *options = &disk->options;
+    const char *value;
+    int chosen = 0;
+    enum status status = STATUS_OK;
+
+    if (strcmp(word, "readonly") == 0) {
+        options->read_only = true;
+    } else if (strcmp(word, "discard-changes") == 0) {
+        options->discard_changes = true;
+    } else if ((value = value_of(word, "serial")) != NULL) {
+        status = take_serial(disk, spec, value);
+    } else if ((value = value_of(word, "format")) != NULL) {
+        status = choose(spec, "format", formats, value, &chosen);
+        options->format = (enum image_format)chosen;
+    } else if ((value = value_of(word, "backing")) != NULL) {
+        status = choose(spec, "backing", backings, value, &chosen);
+        options->backing = (enum backing_rule)chosen;
+    } else if ((value = value_of(word, "cache")) != NULL) {
+        status = choose(spec, "cache", caches, value, &chosen);
+        options->cache = (enum disk_cache)chosen;
+    } else {
+        log_error("--disk %s: '%s' is not known (there are: format=, readonly, discard-changes, serial=, backing=, "
+                  "cache=)",
+                  spec, word);
+        status = STATUS_INVALID;
+    }
+    return status;
 }
 
 /* Cuts copy, which is spec's, at its commas. */
@@ -51,17 +93,21 @@ static enum status spec_parse(struct disk_spec *disk, const char *spec, char *co
     enum status status = STATUS_OK;
     char *rest = copy;
 
-    *disk = (struct disk_spec){.path = strsep(&rest, ","), .serial = ""};
-    if (disk->path[0] == '\0') {
+    *disk = (struct disk_spec){.options.path = strsep(&rest, ","), .serial = ""};
+    if (disk->options.path[0] == '\0') {
         log_error("--disk needs a file");
         return STATUS_INVALID;
     }
     while (rest && status == STATUS_OK)
-        status = spec_take(disk, spec, strsep(&rest, ","));
+        status = take_word(disk, spec, strsep(&rest, ","));
+    if (status == STATUS_OK && disk->options.read_only && disk->options.discard_changes) {
+        log_error("--disk %s: readonly and discard-changes exclude each other", spec);
+        status = STATUS_INVALID;
+    }
     return status;
 }
 
-enum status vmm_disk_open(const char *spec, struct block **block)
+enum status vmm_disk_open(const char *spec, struct aio_engine *engine, struct block **block)
 {
     struct disk_spec disk;
     char *copy = strdup(spec);
@@ -72,15 +118,16 @@ enum status vmm_disk_open(const char *spec, struct block **block)
         return STATUS_NO_MEMORY;
     }
     status = spec_parse(&disk, spec, copy);
+    disk.options.engine = engine;
     if (status == STATUS_OK)
-        status = raw_simple_open(disk.path, disk.read_only, block);
+        status = disk_open(&disk.options, block);
     free(copy);
     return status;
 }
 
 void vmm_disk_close(struct block *block)
 {
-    raw_simple_close(block);
+    (void)disk_close(block); /* logged */
 }
 
 void vmm_disk_serial(const char *spec, char serial[DISK_SERIAL + 1])

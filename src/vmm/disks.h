@@ -5,10 +5,15 @@
 #include "base/status.h"
 #include "port/block.h"
 
+struct aio_engine;
+
 enum { DISK_SERIAL = 20 };
 
-/* FILE[,format=raw][,readonly][,serial=TEXT]. Logs its errors. *block is the caller's to close. */
-enum status vmm_disk_open(const char *spec, struct block **block) MUST_CHECK;
+/*
+ * FILE[,format=F][,readonly][,discard-changes][,serial=TEXT][,backing=RULE][,cache=MODE], as the manual page explains.
+ * Logs its errors. *block is the caller's to close; the engine stays longer.
+ */
+enum status vmm_disk_open(const char *spec, struct aio_engine *engine, struct block **block) MUST_CHECK;
 
 /* Its requests have come to their end. Accepts NULL. */
 void vmm_disk_close(struct block *block);
