@@ -271,6 +271,18 @@ static void q35_make_legacy(struct q35 *q35, struct assembly *assembly)
     add(assembly, &q35->post_port.device, post_port_init(&q35->post_port, bus));
 }
 
+static void q35_make_firmware(struct q35 *q35, struct assembly *assembly)
+{
+    struct guest_memory *memory = &q35->machine->memory;
+    struct bus *bus = &q35->machine->bus;
+
+    add(assembly, &q35->fw_cfg.device, fw_cfg_init(&q35->fw_cfg, memory, bus));
+    add(assembly, &q35->firmware_log.device, firmware_log_init(&q35->firmware_log, q35->config.firmware_log, bus));
+    if (q35->config.flash)
+        add(assembly, &q35->flash.device,
+            pflash_init(&q35->flash, memory, q35->config.flash_range, q35->config.flash_store, bus));
+}
+
 /* Controllers first, then the bridges that route to them, then who uses them: reset and restore go in this order. */
 enum status q35_init(struct q35 *q35, struct machine *machine, const struct q35_config *config)
 {
@@ -290,6 +302,8 @@ enum status q35_init(struct q35 *q35, struct machine *machine, const struct q35_
     q35_make_legacy(q35, &assembly);
     if (q35_engine_interrupts(q35))
         irqchip_take_over(q35);
+    if (config->firmware)
+        q35_make_firmware(q35, &assembly);
     q35_describe_memory(q35);
     return assembly.status == STATUS_OK ? q35_reset(q35) : assembly.status;
 }
@@ -301,8 +315,10 @@ enum status q35_reset(struct q35 *q35)
     lock_acquire(&q35->machine->lock);
     status = machine_reset_devices(q35->machine);
     lock_release(&q35->machine->lock);
-    if (status != STATUS_OK || q35->config.firmware)
+    if (status != STATUS_OK)
         return status;
+    if (q35->config.firmware)
+        return q35_shadow_firmware(q35);
     status = q35_play_firmware(q35);
     if (status == STATUS_OK && q35->pic.device.proxy)
         status = q35->pic.device.proxy->put(&q35->pic.device); /* firmware has set the ELCR in the model */
