@@ -277,6 +277,7 @@ static void q35_make_firmware(struct q35 *q35, struct assembly *assembly)
     struct bus *bus = &q35->machine->bus;
 
     add(assembly, &q35->fw_cfg.device, fw_cfg_init(&q35->fw_cfg, memory, bus));
+    i8042_plug_keyboard(&q35->i8042);
     add(assembly, &q35->firmware_log.device, firmware_log_init(&q35->firmware_log, q35->config.firmware_log, bus));
     if (q35->config.flash)
         add(assembly, &q35->flash.device,
