@@ -96,7 +96,6 @@ class Usage(lodge.TestCase):
             # These belong to versions to come.
             ("unknown option -d;", "run", "-d", "disk.img"),
             ("unknown option -n;", "run", "-n", "user"),
-            ("unknown option --firmware;", "run", "--firmware", "x"),
             ("unknown option --control;", "run", "--control", "x"),
         ]:
             errors = self.refuse(lodge.EXIT_USAGE, text, *arguments)
