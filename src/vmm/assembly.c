@@ -91,6 +91,9 @@ static void assembly_describe(const struct assembly *assembly, const struct pci_
     acpi_machine_init(acpi, assembly->machine.cpu_count);
     acpi->pci_64bit = (struct acpi_window){windows->memory64_base, windows->memory64_end - windows->memory64_base};
     acpi->fw_cfg = assembly->board.config.firmware;
+    /* Each firmware has its own idea of where in the upper part BARs go: OVMF takes the last eighth. */
+    if (acpi->fw_cfg && windows->memory64_base)
+        acpi->pci_64bit.size = BIT64(assembly_physical_bits(&assembly->machine)) - windows->memory64_base;
 }
 
 static enum status assembly_reset_vcpus(struct machine *machine)
