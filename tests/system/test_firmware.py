@@ -54,6 +54,26 @@ class Seabios(lodge.TestCase):
                 machine.expect(b"No bootable device")
 
 
+class Rom(lodge.TestCase):
+    def test_what_firmware_stands_on(self):
+        rom, store = self.folder / "rom", self.folder / "rom.vars"
+        subprocess.run(
+            ["gcc", "-m32", "-nostdlib", "-static", "-no-pie", "-Wl,-m,elf_i386", "-Wl,--build-id=none",
+             "-Wl,-Ttext=0xffff0000", "-Wl,--oformat=binary", "-o", rom, lodge.HERE / "guests" / "rom.S"],
+            check=True, timeout=lodge.PATIENCE)
+        self.assertEqual(rom.stat().st_size, 65536)
+        store.write_bytes(b"\xff" * 16384)
+        result = lodge.run(["run", "--engine", lodge.ENGINE, "--firmware", f"{rom},vars={store}", "-c", "2", "-m", "2M",
+                            "--debug-exit", "--no-reboot"])
+        self.assertEqual(result.returncode, 0x10 * 2 + 1, result.stderr)
+        stored = store.read_bytes()
+        self.assertEqual(stored[7], 0x5A)
+        self.assertEqual(stored[0x101], 0x33)
+        self.assertEqual(stored[0x1000:0x1006], b"\xb8\x02\0\0\0\xc3")
+        self.assertEqual(stored[0x3000:0x3001], b"k")
+        self.assertEqual(len(stored), 16384)
+
+
 class Shell(Machine):
     """OVMF at the prompt of its shell."""
 
