@@ -175,6 +175,8 @@ wait_for:
 other32:
         movw    $0x10, %ax
         movw    %ax, %ds
+        movw    %ax, %es
+        movw    %ax, %ss                /* all flat, or an engine may take the long way to memory */
         cmpb    $0xff, FLASH
         movl    $1, READY
 1:      cmpb    $0x89, FLASH
