@@ -18,6 +18,7 @@ from lodge import Machine
 
 OVMF_CODE = "/usr/share/OVMF/OVMF_CODE.fd"
 OVMF_VARS = "/usr/share/OVMF/OVMF_VARS.fd"
+HELP = lodge.run(["run", "--help"]).stdout.decode()
 TIMES = int(os.environ.get("LODGE_TEST_TIMES", "0"))
 
 # A vendor of our own, so that no other variable has the same name.
@@ -54,13 +55,18 @@ class Seabios(lodge.TestCase):
                 machine.expect(b"No bootable device")
 
 
+def flat_guest(name, address, target):
+    """guests/NAME.S without any headers, linked for an address."""
+    subprocess.run(
+        ["gcc", "-m32", "-nostdlib", "-static", "-no-pie", "-Wl,-m,elf_i386", "-Wl,--build-id=none", f"-Wl,-Ttext={address}",
+         "-Wl,--oformat=binary", "-o", target, lodge.HERE / "guests" / (name + ".S")],
+        check=True, timeout=lodge.PATIENCE)
+
+
 class Rom(lodge.TestCase):
     def test_what_firmware_stands_on(self):
         rom, store = self.folder / "rom", self.folder / "rom.vars"
-        subprocess.run(
-            ["gcc", "-m32", "-nostdlib", "-static", "-no-pie", "-Wl,-m,elf_i386", "-Wl,--build-id=none",
-             "-Wl,-Ttext=0xffff0000", "-Wl,--oformat=binary", "-o", rom, lodge.HERE / "guests" / "rom.S"],
-            check=True, timeout=lodge.PATIENCE)
+        flat_guest("rom", "0xffff0000", rom)
         self.assertEqual(rom.stat().st_size, 65536)
         store.write_bytes(b"\xff" * 16384)
         result = lodge.run(["run", "--engine", lodge.ENGINE, "--firmware", f"{rom},vars={store}", "-c", "2", "-m", "2M",
@@ -72,6 +78,18 @@ class Rom(lodge.TestCase):
         self.assertEqual(stored[0x1000:0x1006], b"\xb8\x02\0\0\0\xc3")
         self.assertEqual(stored[0x3000:0x3001], b"k")
         self.assertEqual(len(stored), 16384)
+
+
+@unittest.skipUnless("--disk" in HELP, "this build has no disks")
+class Disk(lodge.TestCase):
+    def test_boot_sector(self):
+        disk = self.folder / "disk"
+        flat_guest("bootsector", "0x7c00", disk)
+        with Machine(["--firmware", "seabios", "-m", "64M", "-d", f"{disk},format=raw"]) as machine:
+            machine.expect(b"Booting from Hard Disk")
+            machine.expect(b"first sector")
+            machine.expect(b"second sector")
+            self.assertEqual(machine.wait(), lodge.EXIT_OK)
 
 
 class Shell(Machine):
