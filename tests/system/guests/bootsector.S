@@ -57,4 +57,3 @@ packet:
         .org    510
         .word   0xaa55
         .asciz  "second sector\r\n"
-        .org    65536
