@@ -9,6 +9,14 @@ _lodge_run() {
         compopt -o filenames
         return
         ;;
+    --firmware)
+        mapfile -t COMPREPLY < <(
+            compgen -W 'seabios ovmf' -- "$current"
+            compgen -f -- "$current"
+        )
+        compopt -o filenames
+        return
+        ;;
     --cpu)
         mapfile -t COMPREPLY < <(compgen -W 'host x86-64-v2 x86-64-v3' -- "$current")
         return
@@ -41,7 +49,7 @@ _lodge_run() {
         return
         ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append -d --disk --console --vsock -m --memory --balloon -c --cpus --cpu
+    mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append --firmware -d --disk --console --vsock -m --memory --balloon -c --cpus --cpu
         --engine --name --gdb --debug-exit --no-reboot --stats --trace --trace-file --help' -- "$current")
 }
 

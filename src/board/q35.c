@@ -282,9 +282,21 @@ static void q35_make_virtio(struct q35 *q35, struct assembly *assembly)
         struct virtio *virtio = q35->config.virtio[i];
 
         if (virtio)
-            add(assembly, &virtio->device,
-                virtio_attach(virtio, q35->machine, &q35->pci.bus, Q35_VIRTIO_SLOT + i));
+            add(assembly, &virtio->device, virtio_attach(virtio, q35->machine, &q35->pci.bus, Q35_VIRTIO_SLOT + i));
     }
+}
+
+static void q35_make_firmware(struct q35 *q35, struct assembly *assembly)
+{
+    struct guest_memory *memory = &q35->machine->memory;
+    struct bus *bus = &q35->machine->bus;
+
+    add(assembly, &q35->fw_cfg.device, fw_cfg_init(&q35->fw_cfg, memory, bus));
+    i8042_plug_keyboard(&q35->i8042);
+    add(assembly, &q35->firmware_log.device, firmware_log_init(&q35->firmware_log, q35->config.firmware_log, bus));
+    if (q35->config.flash)
+        add(assembly, &q35->flash.device,
+            pflash_init(&q35->flash, memory, q35->config.flash_range, q35->config.flash_store, bus));
 }
 
 /* Controllers first, then the bridges that route to them, then who uses them: reset and restore go in this order. */
@@ -307,6 +319,8 @@ enum status q35_init(struct q35 *q35, struct machine *machine, const struct q35_
     q35_make_virtio(q35, &assembly);
     if (q35_engine_interrupts(q35))
         irqchip_take_over(q35);
+    if (config->firmware)
+        q35_make_firmware(q35, &assembly);
     q35_describe_memory(q35);
     return assembly.status == STATUS_OK ? q35_reset(q35) : assembly.status;
 }
@@ -318,8 +332,10 @@ enum status q35_reset(struct q35 *q35)
     lock_acquire(&q35->machine->lock);
     status = machine_reset_devices(q35->machine);
     lock_release(&q35->machine->lock);
-    if (status != STATUS_OK || q35->config.firmware)
+    if (status != STATUS_OK)
         return status;
+    if (q35->config.firmware)
+        return q35_shadow_firmware(q35);
     status = q35_play_firmware(q35);
     if (status == STATUS_OK && q35->pic.device.proxy)
         status = q35->pic.device.proxy->put(&q35->pic.device); /* firmware has set the ELCR in the model */

@@ -74,6 +74,59 @@ static bool take_kernel(struct vmm_options *options, const char *value)
     return true;
 }
 
+/* A copy of [from, from + length) to a path of the options. */
+static bool take_path(const char *what, const char *from, size_t length, char to[VMM_PATH])
+{
+    if (length == 0 || length >= VMM_PATH) {
+        log_error("--firmware: %s is %s" TRY_HELP, what, length ? "too long a name" : "empty");
+        return false;
+    }
+    memcpy(to, from, length);
+    to[length] = '\0';
+    return true;
+}
+
+static bool starts_with(const char *text, const char *start, const char **rest)
+{
+    size_t length = strlen(start);
+
+    *rest = text + length;
+    return strncmp(text, start, length) == 0;
+}
+
+/* One of the parts after FILE, which ends at `end`. */
+static bool take_firmware_part(struct vmm_options *options, const char *part, const char *end)
+{
+    const char *rest;
+
+    if (starts_with(part, "vars=", &rest))
+        return take_path("vars=", rest, (size_t)(end - rest), options->firmware_vars);
+    if (starts_with(part, "log=", &rest))
+        return take_path("log=", rest, (size_t)(end - rest), options->firmware_log);
+    if (starts_with(part, "readonly", &rest) && rest == end) {
+        options->firmware_readonly = true;
+        return true;
+    }
+    log_error("--firmware takes FILE[,vars=FILE][,readonly][,log=FILE], not '%.*s'" TRY_HELP, (int)(end - part), part);
+    return false;
+}
+
+static bool take_firmware(struct vmm_options *options, const char *value)
+{
+    const char *end = value + strcspn(value, ",");
+
+    if (!take_path("FILE", value, (size_t)(end - value), options->firmware))
+        return false;
+    while (*end) {
+        const char *part = end + 1;
+
+        end = part + strcspn(part, ",");
+        if (!take_firmware_part(options, part, end))
+            return false;
+    }
+    return true;
+}
+
 static bool take_initrd(struct vmm_options *options, const char *value)
 {
     if (options->initrd_count == VMM_INITRDS) {
@@ -238,6 +291,8 @@ static const struct option options_known[] = {
      take_kernel},
     {"--initrd", NULL, "FILE", "the initial file system; again for more, or for Multiboot modules", take_initrd},
     {"--append", NULL, "STRING", "the kernel's command line", take_append},
+    {"--firmware", NULL, "FILE", "firmware: seabios, ovmf or an image[,vars=FILE][,readonly][,log=FILE]",
+     take_firmware},
     {"--disk", "-d", "FILE[,...]", "a disk, raw or qcow2; again for more. After the file: readonly, discard-changes, format=...",
      take_disk},
     {"--console", NULL, "KIND", "what the terminal is connected to: serial (ttyS0), virtio (hvc0) (default serial)",
@@ -336,8 +391,8 @@ enum parse_result run_options_parse(char **arguments, struct vmm_options *option
         log_error("--balloon must be less than the memory, -m" TRY_HELP);
         return PARSE_ERROR;
     }
-    if (!options->kernel) {
-        log_error("there is nothing to boot: give --kernel FILE" TRY_HELP);
+    if (!options->kernel && !options->firmware[0]) {
+        log_error("there is nothing to boot: give --kernel FILE or --firmware FILE" TRY_HELP);
         return PARSE_ERROR;
     }
     return PARSE_RUN;
@@ -345,7 +400,7 @@ enum parse_result run_options_parse(char **arguments, struct vmm_options *option
 
 void run_options_help(void)
 {
-    printf("Usage: lodge run --kernel FILE [OPTION]...\n"
+    printf("Usage: lodge run [--kernel FILE] [--firmware FILE] [OPTION]...\n"
            "Run one machine in the foreground, its serial console on this terminal. Ctrl-] leaves it.\n\n");
     for (size_t i = 0; i < ARRAY_LENGTH(options_known); i++) {
         const struct option *option = &options_known[i];

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { VMM_INITRDS = 64, VMM_DISKS = 16 };
+enum { VMM_INITRDS = 64, VMM_DISKS = 16, VMM_PATH = 4096 };
 
 #define VMM_MEMORY_LEAST (2ull << 20)
 #define VMM_MEMORY_DEFAULT (256ull << 20)
@@ -15,7 +15,11 @@ enum { VMM_CPUS_DEFAULT = 1, VMM_CPUS_MOST = 64 };
 /* Strings are borrowed. */
 struct vmm_options {
     const char *name;
-    const char *kernel;
+    const char *kernel; /* NULL: firmware finds something to boot */
+    char firmware[VMM_PATH]; /* a file, or "seabios", "ovmf"; empty: none */
+    char firmware_vars[VMM_PATH]; /* where its variables are kept; empty: nowhere */
+    bool firmware_readonly; /* that file is not to be written */
+    char firmware_log[VMM_PATH]; /* where what it writes to port 0x402 goes; empty: nowhere */
     const char *initrds[VMM_INITRDS];
     unsigned initrd_count;
     const char *append;

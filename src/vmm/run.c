@@ -15,6 +15,7 @@
 #include "port/log.h"
 #include "vmm/assembly.h"
 #include "vmm/engine_choice.h"
+#include "vmm/firmware.h"
 #include "vmm/gdb.h"
 #include "vmm/images.h"
 #include "vmm/stats.h"
@@ -35,6 +36,7 @@ struct vmm {
     struct images images;
     struct vmm_gdb gdb;
     struct backends backends;
+    struct firmware firmware;
     uint32_t tsc_khz;
     struct machine_trace trace;
 
@@ -132,7 +134,11 @@ static enum status vmm_open(struct vmm *vmm)
     enum status status = images_read(&vmm->images, vmm->options);
 
     if (status == STATUS_OK)
-        status = host_memory_create(&vmm->memory, vmm->options->memory);
+        status = firmware_open(&vmm->firmware, vmm->options);
+    if (status == STATUS_OK)
+        status = host_memory_create(&vmm->memory, vmm->options->memory + firmware_flash_size(&vmm->firmware));
+    if (status == STATUS_OK)
+        status = firmware_fill(&vmm->firmware, &vmm->memory, vmm->options->memory);
     if (status == STATUS_OK)
         status = backends_open(&vmm->backends, vmm->options);
     if (status == STATUS_OK)
@@ -145,6 +151,8 @@ static enum status vmm_open(struct vmm *vmm)
         status = loop_notice_init(&vmm->ended, &vmm->loop, vmm_ended);
     if (status == STATUS_OK)
         status = host_alarm_init(&vmm->alarm, &vmm->loop, &vmm->clock, vmm_alarm_rings);
+    if (status == STATUS_OK && vmm->firmware.store.fd >= 0)
+        status = host_store_attach(&vmm->firmware.store, &vmm->loop);
     if (status == STATUS_OK)
         status = host_console_init(&vmm->console, &vmm->loop, vmm_left);
     if (status == STATUS_OK) {
@@ -161,6 +169,7 @@ static void vmm_close(struct vmm *vmm)
 {
     trace_close(&vmm->trace);
     gdb_close(&vmm->gdb);
+    firmware_close(&vmm->firmware);
     host_console_destroy(&vmm->console);
     host_alarm_destroy(&vmm->alarm);
     loop_notice_destroy(&vmm->ended);
@@ -182,13 +191,15 @@ static enum status vmm_assemble(struct vmm *vmm)
         .memory = &vmm->memory,
         .images = &vmm->images,
         .backends = &vmm->backends,
+        .firmware = &vmm->firmware,
         .tsc_khz = vmm->tsc_khz,
         .trace = vmm->trace.trace,
         .ended = vmm_machine_ended,
     };
     enum status status = assembly_create(&vmm->assembly, &parts);
 
-    images_release(&vmm->images, vmm->options);
+    if (!vmm->firmware.present) /* it takes them from there */
+        images_release(&vmm->images, vmm->options);
     return status;
 }
 
@@ -282,7 +293,7 @@ static enum status vmm_restart(struct vmm *vmm)
 {
     enum status status = images_read(&vmm->images, vmm->options);
 
-    return status == STATUS_OK ? host_memory_clear(&vmm->memory) : status;
+    return status == STATUS_OK ? host_memory_clear(&vmm->memory, vmm->options->memory) : status;
 }
 
 int vmm_run(const struct vmm_options *options)

@@ -31,6 +31,7 @@ struct cpuid_request {
     uint64_t arch_capabilities; /* IA32_ARCH_CAPABILITIES */
     struct cpuid_leaf carried[CPUID_CARRIED]; /* the feature words of what the engine carries; */
     unsigned carried_count;                   /* 0: all that the host has */
+    unsigned physical_bits_most; /* of addresses, 36 and up; 0: as many as the model has */
 };
 
 struct cpuid_table {

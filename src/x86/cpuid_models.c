@@ -198,6 +198,8 @@ static uint32_t address_sizes(struct cpuid_builder *builder)
 
     if (physical < 36 || physical > 52)
         physical = FIXED_PHYSICAL_BITS;
+    if (builder->request->physical_bits_most && physical > builder->request->physical_bits_most)
+        physical = builder->request->physical_bits_most;
     return physical | VIRTUAL_BITS << 8;
 }
 

@@ -99,7 +99,6 @@ class Usage(lodge.TestCase):
             # These belong to versions to come.
             ("nothing to boot", "run", "-d", "disk.img"),
             ("unknown option -n;", "run", "-n", "user"),
-            ("unknown option --firmware;", "run", "--firmware", "x"),
             ("unknown option --control;", "run", "--control", "x"),
         ]:
             errors = self.refuse(lodge.EXIT_USAGE, text, *arguments)

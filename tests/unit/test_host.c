@@ -19,9 +19,11 @@
 #include "host/clock.h"
 #include "host/file.h"
 #include "host/footprint.h"
+#include "host/log_file.h"
 #include "host/loop.h"
 #include "host/memory.h"
 #include "host/socket.h"
+#include "host/store.h"
 #include "port/lock.h"
 #include "port/log.h"
 #include "port/park.h"
@@ -342,12 +344,120 @@ static void test_memory(void **state)
     assert_int_equal(footprint_measure(&footprint, NULL, 0), STATUS_OK);
     assert_in_range(footprint.resident[FOOTPRINT_GUEST_RAM], 8 << 20, 12 << 20);
     assert_true(footprint_own(&footprint) > 0);
-    assert_int_equal(host_memory_clear(&memory), STATUS_OK);
+    assert_int_equal(host_memory_clear(&memory, memory.size), STATUS_OK);
     assert_int_equal(*(const char *)memory.host, 0);
     host_memory_destroy(&memory);
 
     assert_non_null(strstr(capture(create_too_much, &status), "choose a smaller -m"));
     assert_int_equal(status, STATUS_NO_MEMORY);
+}
+
+/* --- stores and log files --- */
+
+static char store_folder[] = "/tmp/lodge-store-XXXXXX";
+static char store_path[64], store_original[64];
+
+static void make_store_folder(void)
+{
+    FILE *file;
+
+    strcpy(store_folder, "/tmp/lodge-store-XXXXXX");
+    assert_non_null(mkdtemp(store_folder));
+    (void)snprintf(store_path, sizeof(store_path), "%s/vars", store_folder);
+    (void)snprintf(store_original, sizeof(store_original), "%s/original", store_folder);
+    file = fopen(store_original, "w");
+    assert_non_null(file);
+    assert_int_equal(fputs("original", file), 1);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void remove_store_folder(void)
+{
+    (void)unlink(store_path);
+    (void)unlink(store_original);
+    assert_int_equal(rmdir(store_folder), 0); /* nothing else was left in it */
+}
+
+static void test_store(void **state)
+{
+    struct host_store store, other;
+    struct event_loop loop;
+    char bytes[8];
+
+    (void)state;
+    make_store_folder();
+    assert_int_equal(loop_init(&loop), STATUS_OK);
+    assert_int_equal(host_store_open(&store, store_path, store_original, false), STATUS_OK);
+    assert_int_equal(store.size, 8);
+    assert_int_equal(host_store_attach(&store, &loop), STATUS_OK);
+    assert_int_equal(host_store_read(&store, bytes), STATUS_OK);
+    assert_memory_equal(bytes, "original", 8);
+    store.store.write(&store.store, 2, "XY", 2);
+    store.store.write(&store.store, 7, "XY", 2); /* behind its end: not done */
+    assert_int_equal(host_store_read(&store, bytes), STATUS_OK);
+    assert_memory_equal(bytes, "orXYinal", 8);
+    assert_int_equal(host_store_open(&other, store_path, NULL, false), STATUS_BUSY);
+    assert_int_equal(host_store_open(&other, store_path, NULL, true), STATUS_BUSY);
+    host_store_close(&store);
+
+    /* The original is not needed again, and readers share. */
+    assert_int_equal(host_store_open(&store, store_path, "/nowhere", true), STATUS_OK);
+    assert_int_equal(host_store_open(&other, store_path, NULL, true), STATUS_OK);
+    assert_int_equal(host_store_read(&other, bytes), STATUS_OK);
+    assert_memory_equal(bytes, "orXYinal", 8);
+    assert_int_equal(truncate(store_path, 4), 0);
+    assert_int_equal(host_store_read(&other, bytes), STATUS_IO);
+    host_store_close(&store);
+    host_store_close(&other);
+    host_store_close(&other);
+    loop_destroy(&loop);
+    remove_store_folder();
+}
+
+static void open_store(void *argument)
+{
+    struct host_store store;
+
+    *(enum status *)argument = host_store_open(&store, store_path, "/nowhere/original", false);
+}
+
+static void test_store_errors(void **state)
+{
+    struct host_store store;
+    enum status status;
+
+    (void)state;
+    make_store_folder();
+    assert_non_null(strstr(capture(open_store, &status), "/nowhere/original: No such file"));
+    assert_int_equal(status, STATUS_NOT_FOUND);
+    assert_int_equal(host_store_open(&store, store_path, NULL, false), STATUS_NOT_FOUND);
+    assert_int_equal(host_store_open(&store, "/dev/null", NULL, false), STATUS_INVALID);
+    assert_int_equal(host_store_open(&store, store_folder, NULL, true), STATUS_INVALID);
+    remove_store_folder();
+}
+
+static void test_log_file(void **state)
+{
+    struct host_log_file file;
+    struct host_file written;
+    char text[LOG_FILE_LINE + 10];
+
+    (void)state;
+    make_store_folder();
+    assert_int_equal(host_log_file_open(&file, store_path), STATUS_OK);
+    file.stream.write(&file.stream, "one\ntwo", 7);
+    assert_int_equal(host_file_read(&written, "log", store_path, 100), STATUS_OK);
+    assert_int_equal(written.size, 4);
+    host_file_destroy(&written);
+    memset(text, 'x', sizeof(text)); /* no line end: it does not wait for one for ever */
+    file.stream.write(&file.stream, text, sizeof(text));
+    host_log_file_close(&file);
+    host_log_file_close(&file);
+    assert_int_equal(host_file_read(&written, "log", store_path, 10000), STATUS_OK);
+    assert_int_equal(written.size, 7 + sizeof(text));
+    host_file_destroy(&written);
+    assert_int_equal(host_log_file_open(&file, "/nowhere/log"), STATUS_NOT_FOUND);
+    remove_store_folder();
 }
 
 /* --- log and clocks --- */
@@ -583,6 +693,9 @@ int main(void)
         cmocka_unit_test(test_file_errors),
         cmocka_unit_test(test_file_from_a_pipe),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_store),
+        cmocka_unit_test(test_store_errors),
+        cmocka_unit_test(test_log_file),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_clocks),
         cmocka_unit_test(test_held_clock),

@@ -56,6 +56,20 @@ static enum status dbt_limits(struct cpuid_request *request)
 
 /* ---- guest memory written by devices ---- */
 
+/* As ram_page(), of hidden ranges too. */
+static bool backing_page(const struct guest_memory *memory, uint64_t physical, uint64_t *page)
+{
+    for (unsigned i = 0; i < memory->range_count; i++) {
+        const struct memory_range *range = &memory->ranges[i];
+
+        if (physical - range->base < range->size) {
+            *page = (physical - range->base + range->offset) >> PAGE_SHIFT;
+            return true;
+        }
+    }
+    return false;
+}
+
 static void observe(struct memory_observer *observer, uint64_t address, uint64_t size)
 {
     struct dbt_engine *dbt = CONTAINER_OF(observer, struct dbt_engine, observer);
@@ -64,9 +78,8 @@ static void observe(struct memory_observer *observer, uint64_t address, uint64_t
         uint64_t offset = address & (PAGE_SIZE - 1);
         uint64_t here = size < PAGE_SIZE - offset ? size : PAGE_SIZE - offset;
         uint64_t page;
-        bool read_only;
 
-        if (ram_page(dbt, address, &page, &read_only)) {
+        if (backing_page(dbt->memory, address, &page)) {
             if (cache_page_has_code(&dbt->cache, page)) {
                 lock_acquire(&dbt->lock);
                 cache_written(&dbt->cache, page, (unsigned)offset, here);
@@ -78,6 +91,27 @@ static void observe(struct memory_observer *observer, uint64_t address, uint64_t
         address += here;
         size -= here;
     }
+}
+
+/* TLBs hold pages that are shown; of hidden ones the code goes too. */
+static void remap(struct memory_observer *observer, unsigned number)
+{
+    struct dbt_engine *dbt = CONTAINER_OF(observer, struct dbt_engine, observer);
+    const struct memory_range *range = &dbt->memory->ranges[number];
+    uint64_t first = range->offset >> PAGE_SHIFT;
+
+    if (!range->hidden)
+        return;
+    lock_acquire(&dbt->lock);
+    for (uint64_t page = first; page < first + (range->size >> PAGE_SHIFT); page++)
+        if (cache_page_has_code(&dbt->cache, page))
+            cache_written(&dbt->cache, page, 0, PAGE_SIZE);
+    lock_release(&dbt->lock);
+    for (unsigned i = 0; i < dbt->cpu_count; i++)
+        if (dbt->vcpus[i]) {
+            __atomic_store_n(&dbt->vcpus[i]->remapped, 1, __ATOMIC_SEQ_CST);
+            atomic_fetch_or(&dbt->vcpus[i]->vcpu.attention, ATTENTION_ENGINE);
+        }
 }
 
 /* ---- life ---- */
@@ -143,6 +177,7 @@ static enum status dbt_create(struct machine *machine, struct engine **engine)
     dbt->cpu_count = machine->cpu_count;
     dbt->physical_reserved = PTE_ADDRESS & ~bits_mask(bits ? bits : 36);
     dbt->observer.written = observe;
+    dbt->observer.remapped = remap;
     dbt->writers = map_zero(backing_pages(dbt->memory) * sizeof(*dbt->writers));
     if (!dbt->writers)
         goto no_memory;

@@ -173,6 +173,8 @@ static uint64_t device_access(struct dbt_vcpu *c, uint64_t physical, unsigned si
         return word;
     }
     bus_access(&vcpu->machine->bus, BUS_MEMORY, physical, size, write, &value);
+    if (__atomic_load_n(&c->remapped, __ATOMIC_RELAXED))
+        mmu_follow_map(c);
     return value;
 }
 
@@ -222,7 +224,9 @@ static void physical_copy(struct dbt_vcpu *c, uint64_t physical, uint8_t *bytes,
     host = dbt->memory->host + (page << PAGE_SHIFT) + (physical & (PAGE_SIZE - 1));
     if (!write) {
         copy_bytes(bytes, host, size);
-    } else if (!read_only) {
+    } else if (read_only) {
+        device_copy(c, physical, bytes, size, true);
+    } else {
         copy_bytes(host, bytes, size);
         if (cache_page_has_code(&dbt->cache, page))
             code_written(c, physical, size);
@@ -378,7 +382,6 @@ void memory_post(struct dbt_vcpu *c)
     c->bounce_kind = BOUNCE_NONE;
     switch (kind) {
     case BOUNCE_NONE:
-    case BOUNCE_READ_ONLY:
         break;
     case BOUNCE_CODE:
         code_written(c, c->bounce_physical[0], size);
@@ -387,6 +390,7 @@ void memory_post(struct dbt_vcpu *c)
         masked_post(c);
         break;
     case BOUNCE_MMIO:
+    case BOUNCE_READ_ONLY:
     case BOUNCE_SPLIT:
     case BOUNCE_SPLIT_LOCKED:
         if (first > size)
@@ -561,10 +565,11 @@ bool mmu_compare_exchange(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linea
     uint64_t physical;
     bool direct;
     uint8_t *host = translate(c, mmu, linear, MMU_WRITE, &physical, &direct);
-    bool done;
+    uint64_t page;
+    bool read_only = false, done;
 
-    if (!host)
-        return true; /* a table in a device: it keeps what it keeps */
+    if (!host || !ram_page(c->dbt, physical, &page, &read_only) || read_only)
+        return true; /* a table in a device or in ROM: it keeps what it keeps */
     if ((linear & (PAGE_SIZE - 1)) > PAGE_SIZE - 4) {
         if (mmu_read_as(c, mmu, linear, 4) != expected)
             return false;
@@ -668,6 +673,18 @@ void mmu_revoke_all_writes(struct dbt_vcpu *c)
     for (enum mmu_index mmu = 0; mmu < MMU_COUNT; mmu++)
         for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
             c->tlb[mmu][slot].write = tlb_no_match(slot);
+}
+
+/* Which range it was does not matter: this is rare. */
+void mmu_follow_map(struct dbt_vcpu *c)
+{
+    __atomic_store_n(&c->remapped, 0, __ATOMIC_SEQ_CST);
+    for (enum mmu_index mmu = 0; mmu < MMU_COUNT; mmu++) {
+        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
+            clear_entry(c, mmu, slot);
+        c->tlb_logged[mmu] = 0;
+    }
+    c->large_pages = 0;
 }
 
 void mmu_reset(struct dbt_vcpu *c)

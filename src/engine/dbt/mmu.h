@@ -55,6 +55,12 @@ bool mmu_lookup(struct dbt_vcpu *c, uint64_t linear, uint64_t *physical);
 /* The host address of a linear one, good to the end of its page; NULL when it must be accessed piece by piece. Faults raise. */
 uint8_t *mmu_page(struct dbt_vcpu *c, uint64_t linear, enum mmu_access access);
 
+/*
+ * The map of guest memory has changed (c->remapped): no TLB entry may be of the old one. In the middle of an access
+ * too: code keeps running, what was translated from memory that is hidden now has been forgotten by then.
+ */
+void mmu_follow_map(struct dbt_vcpu *c);
+
 /* Empty TLBs, at power-on. */
 void mmu_reset(struct dbt_vcpu *c);
 

@@ -362,6 +362,8 @@ static bool serve_attention(struct dbt_vcpu *c)
     if (bits & ATTENTION_ENGINE) {
         exclusive_leave(c);
         exclusive_enter(c);
+        if (__atomic_load_n(&c->remapped, __ATOMIC_SEQ_CST))
+            mmu_follow_map(c);
     }
     return (bits & ~mine) != 0;
 }

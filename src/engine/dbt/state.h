@@ -144,6 +144,7 @@ struct dbt_vcpu {
     uint32_t bounce_element;      /* and their size in bytes */
     uint8_t bounce_unfinished;    /* ACCESS_UNFINISHED of the write that memory_post() completes */
     uint8_t in_memory_pre;        /* raise_fault() finds rip from thunk_return */
+    uint8_t remapped;             /* atomic: guest memory was shown or hidden, the TLBs do not know yet */
     uint8_t debug_hits;           /* data breakpoints that the instruction touched: DR6.B0-B3 */
 
     _Alignas(64) uint8_t xsave[CPU_XSAVE_SIZE]; /* vector state while vector_live is 0 */

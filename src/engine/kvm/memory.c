@@ -7,6 +7,7 @@
 #include "engine/kvm/engine.h"
 #include "port/log.h"
 
+/* A hidden range has no slot; a ROM's is read-only, and writes to it leave the guest as those to a device do. */
 static enum status set_slot(const struct kvm_engine *kvm, unsigned slot)
 {
     const struct guest_memory *memory = &kvm->engine.machine->memory;
@@ -15,7 +16,7 @@ static enum status set_slot(const struct kvm_engine *kvm, unsigned slot)
         .slot = slot,
         .flags = (kvm->dirty.enabled ? KVM_MEM_LOG_DIRTY_PAGES : 0) | (range->read_only ? KVM_MEM_READONLY : 0),
         .guest_phys_addr = range->base,
-        .memory_size = range->size,
+        .memory_size = range->hidden ? 0 : range->size,
         .userspace_addr = (uint64_t)(uintptr_t)(memory->host + range->offset),
     };
 
@@ -27,7 +28,8 @@ static enum status set_slots(const struct kvm_engine *kvm)
     enum status status = STATUS_OK;
 
     for (unsigned slot = 0; slot < kvm->engine.machine->memory.range_count && status == STATUS_OK; slot++)
-        status = set_slot(kvm, slot);
+        if (!kvm->engine.machine->memory.ranges[slot].hidden)
+            status = set_slot(kvm, slot);
     return status;
 }
 
@@ -69,9 +71,16 @@ static void observe(struct memory_observer *observer, uint64_t address, uint64_t
     }
 }
 
+/* A failure has been logged; the guest then goes by the old map. */
+static void remap(struct memory_observer *observer, unsigned number)
+{
+    (void)!set_slot(CONTAINER_OF(observer, struct kvm_engine, observer), number);
+}
+
 enum status kvm_memory_map(struct kvm_engine *kvm)
 {
     kvm->observer.written = observe;
+    kvm->observer.remapped = remap;
     kvm->engine.machine->memory.observer = &kvm->observer;
     return set_slots(kvm);
 }
@@ -102,6 +111,10 @@ static enum status fetch_slot(struct kvm_engine *kvm, unsigned slot)
     struct kvm_dirty_log log = {.slot = slot, .dirty_bitmap = bits};
     enum status status;
 
+    if (kvm->engine.machine->memory.ranges[slot].hidden) { /* nothing writes it behind our back */
+        free(bits);
+        return STATUS_OK;
+    }
     if (!bits) {
         log_error("engine kvm: out of memory for the dirty log");
         return STATUS_NO_MEMORY;
