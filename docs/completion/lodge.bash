@@ -13,6 +13,11 @@ _lodge_run() {
         mapfile -t COMPREPLY < <(compgen -W 'host x86-64-v2 x86-64-v3' -- "$current")
         return
         ;;
+    -n | --net)
+        mapfile -t COMPREPLY < <(compgen -W 'user user,forward=tcp: tap= none' -- "$current")
+        compopt -o nospace
+        return
+        ;;
     --console)
         mapfile -t COMPREPLY < <(compgen -W 'serial virtio' -- "$current")
         return
@@ -29,7 +34,7 @@ _lodge_run() {
         return
         ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append -d --disk --console --vsock -m --memory -c --cpus --cpu --engine --name
+    mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append -d --disk -n --net --console --vsock -m --memory -c --cpus --cpu --engine --name
         --debug-exit --no-reboot --stats --help' -- "$current")
 }
 

@@ -77,7 +77,6 @@ class Usage(lodge.TestCase):
             ("--name takes", "run", "--name", "x" * 64),
             # These belong to versions to come.
             ("nothing to boot", "run", "-d", "disk.img"),
-            ("unknown option -n;", "run", "-n", "user"),
             ("unknown option --firmware;", "run", "--firmware", "x"),
             ("unknown option --gdb;", "run", "--gdb", ":1234"),
             ("unknown option --trace;", "run", "--trace", "x"),
