@@ -197,7 +197,7 @@ static const struct option options_known[] = {
     {"--disk", "-d", "FILE[,...]", "a disk; again for more. After the file: format=raw, readonly, serial=TEXT",
      take_disk},
     {"--net", "-n", "KIND[,...]",
-     "a network card; again for more: user[,forward=tcp:HOSTPORT:GUESTPORT], tap=IF, none (default user)", take_net},
+     "a network card; again for more: user[,forward=tcp:HOST:GUEST], tap=IF, none (default user)", take_net},
     {"--console", NULL, "KIND", "what the terminal is connected to: serial (ttyS0), virtio (hvc0) (default serial)",
      take_console},
     {"--vsock", NULL, "PATH[,cid=N]",

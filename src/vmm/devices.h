@@ -40,7 +40,7 @@ void backends_close(struct backends *backends); /* accepts zeroed ones */
 struct devices {
     struct virtio *virtio[Q35_VIRTIO_SLOTS];
     struct virtio_balloon *balloon;
-    struct virtio_console *console; /* NULL: the terminal is the serial port's */
+    struct virtio_console *console;    /* NULL: the terminal is the serial port's */
     struct virtio_net *nets[VMM_NETS]; /* NULL: no card of this number */
 };
 
