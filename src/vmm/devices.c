@@ -16,10 +16,11 @@
 #include "vmm/disks.h"
 
 /* The slots of the board's contract (docs/machine.md). */
-enum { SLOT_RNG = 1, SLOT_BALLOON = 2, SLOT_CONSOLE = 3, SLOT_VSOCK = 4, SLOT_DISKS = 9 };
+enum { SLOT_RNG = 1, SLOT_BALLOON = 2, SLOT_CONSOLE = 3, SLOT_VSOCK = 4, SLOT_NETS = 5, SLOT_DISKS = 9 };
 
 #define CID "cid="
 
+_Static_assert(SLOT_NETS + VMM_NETS <= SLOT_DISKS, "every network card has its slot");
 _Static_assert(SLOT_DISKS + VMM_DISKS <= Q35_VIRTIO_SLOT + Q35_VIRTIO_SLOTS, "every disk has its slot");
 
 /* PATH[,cid=N] */
@@ -56,6 +57,8 @@ enum status backends_open(struct backends *backends, const struct vmm_options *o
         status = aio_create(AIO_AUTO, &backends->aio);
     for (unsigned i = 0; i < options->disk_count && status == STATUS_OK; i++)
         status = vmm_disk_open(options->disks[i], backends->aio, &backends->disks[i]);
+    for (unsigned i = 0; i < options->net_count && status == STATUS_OK; i++)
+        status = vmm_net_open(options->nets[i], options->name, i, options->cpus, &backends->nets[i]);
     if (status == STATUS_OK && options->vsock)
         status = backends_open_vsock(backends, options->vsock);
     return status;
@@ -63,6 +66,8 @@ enum status backends_open(struct backends *backends, const struct vmm_options *o
 
 void backends_attach(struct backends *backends, struct lock *machine_lock)
 {
+    for (unsigned i = 0; i < VMM_NETS; i++)
+        vmm_net_attach(&backends->nets[i], machine_lock);
     if (backends->vsock)
         vsock_host_attach(backends->vsock, machine_lock);
 }
@@ -72,6 +77,8 @@ void backends_close(struct backends *backends)
     for (unsigned i = 0; i < VMM_DISKS; i++)
         vmm_disk_close(backends->disks[i]);
     aio_destroy(backends->aio);
+    for (unsigned i = 0; i < VMM_NETS; i++)
+        vmm_net_close(&backends->nets[i]);
     vsock_host_close(backends->vsock);
     memset(backends, 0, sizeof(*backends));
 }
@@ -127,6 +134,17 @@ static enum status devices_add_vsock(struct devices *devices, struct vsock_host 
     return STATUS_OK;
 }
 
+static enum status devices_add_net(struct devices *devices, unsigned number, struct vmm_net *net, unsigned cpus)
+{
+    struct virtio_net *card = devices_add(devices, SLOT_NETS + number, sizeof(*card));
+
+    if (!card)
+        return STATUS_NO_MEMORY;
+    devices->nets[number] = card;
+    virtio_net_init(card, net->network, net->mac, cpus);
+    return STATUS_OK;
+}
+
 static enum status devices_add_disk(struct devices *devices, unsigned slot, struct block *block, const char *spec,
                                     unsigned cpus)
 {
@@ -150,6 +168,9 @@ enum status devices_create(struct devices *devices, struct backends *backends, c
         status = devices_add_console(devices, backends->console);
     if (status == STATUS_OK && backends->vsock)
         status = devices_add_vsock(devices, backends->vsock, backends->vsock_cid);
+    for (unsigned i = 0; i < options->net_count && status == STATUS_OK; i++)
+        if (backends->nets[i].network)
+            status = devices_add_net(devices, i, &backends->nets[i], options->cpus);
     for (unsigned i = 0; i < options->disk_count && status == STATUS_OK; i++)
         status = devices_add_disk(devices, SLOT_DISKS + i, backends->disks[i], options->disks[i], options->cpus);
     return status;
@@ -191,6 +212,21 @@ void devices_print(struct devices *devices)
             log_info("  %-28s %12" PRIu64, lines[i].name, balloon->statistics[lines[i].statistic] >> 10);
     (void)virtio_balloon_poll(balloon);
     lock_release(&balloon->virtio.machine->lock);
+}
+
+bool devices_set_link(struct devices *devices, unsigned number, bool up)
+{
+    struct virtio_net *card = devices->nets[number];
+    struct machine *machine = card ? card->virtio.machine : NULL;
+
+    if (!card)
+        return false;
+    if (machine)
+        lock_acquire(&machine->lock);
+    virtio_net_set_link(card, up);
+    if (machine)
+        lock_release(&machine->lock);
+    return true;
 }
 
 void devices_destroy(struct devices *devices)
