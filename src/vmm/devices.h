@@ -10,8 +10,8 @@
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/console.h"
 #include "dev/virtio/net.h"
-#include "port/block.h"
 #include "port/entropy.h"
+#include "vmm/disks.h"
 #include "vmm/nets.h"
 #include "vmm/options.h"
 
@@ -21,7 +21,7 @@ struct vsock_host;
 /* What devices are connected to. */
 struct backends {
     struct aio_engine *aio; /* NULL: there are no disks */
-    struct block *disks[VMM_DISKS];
+    struct vmm_disk disks[VMM_DISKS];
     struct vmm_net nets[VMM_NETS];
     struct entropy entropy;
     struct stream *console;   /* borrowed */

@@ -6,12 +6,7 @@
 #include <string.h>
 
 #include "port/log.h"
-
-/* What follows a word like "mac=" of the text; NULL: it does not begin so. */
-static const char *value_of(const char *text, const char *word)
-{
-    return strncmp(text, word, strlen(word)) == 0 ? text + strlen(word) : NULL;
-}
+#include "vmm/spec.h"
 
 static bool port_parse(const char *text, uint16_t *port)
 {
@@ -107,11 +102,11 @@ static enum status take_word(struct net_spec *spec, const char *word)
     bool user = spec->kind == NET_USER;
     const char *value;
 
-    if (spec->kind != NET_NONE && (value = value_of(word, "mac=")))
+    if (spec->kind != NET_NONE && (value = spec_value(word, "mac")))
         return take_mac(spec, value);
-    if (user && (value = value_of(word, "forward=")))
+    if (user && (value = spec_value(word, "forward")))
         return take_forward(spec, value);
-    if (user && (value = value_of(word, "hostname=")))
+    if (user && (value = spec_value(word, "hostname")))
         return take_name("hostname", value, spec->hostname);
     if (user && strcmp(word, "restrict") == 0) {
         spec->user.restricted = true;
@@ -125,7 +120,7 @@ static enum status take_word(struct net_spec *spec, const char *word)
 
 static enum status take_kind(struct net_spec *spec, const char *word)
 {
-    const char *interface = value_of(word, "tap=");
+    const char *interface = spec_value(word, "tap");
 
     if (interface) {
         spec->kind = NET_TAP;
