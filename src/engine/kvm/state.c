@@ -11,11 +11,7 @@
 #include "x86/msr.h"
 #include "x86/regs.h"
 #include "x86/vectors.h"
-
-/* In the XSAVE image: which components it holds. */
-enum { XSAVE_XSTATE_BV = 512 };
-
-#define XSAVE_COMPONENTS (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512)
+#include "x86/xsave.h"
 
 /* --- general registers --- */
 
