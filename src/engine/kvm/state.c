@@ -331,6 +331,12 @@ static enum status set_all(const struct kvm_cpu *cpu, const struct cpu_state *st
     return status == STATUS_OK ? KVM_REQUEST(cpu->fd, KVM_SET_VCPU_EVENTS, &events) : status;
 }
 
+/* The frequency that the machine's CPUID tells; 0: none. */
+static uint32_t tsc_khz(const struct machine *machine)
+{
+    return cpuid_query(&machine->cpuid, CPUID_TIMING, 0, 0, 0, 0).eax;
+}
+
 /*
  * kvmclock is one line through the zero of the time stamp counters, as in the translator: nanoseconds that the counter
  * has run. Only for a guest that uses it already; before, KVM starts it with the machine, which comes to the same.
@@ -338,8 +344,7 @@ static enum status set_all(const struct kvm_cpu *cpu, const struct cpu_state *st
 static enum status set_clock(const struct kvm_cpu *cpu, const struct cpu_state *state)
 {
     const struct kvm_engine *kvm = kvm_engine_of(cpu->vcpu.engine);
-    const struct machine *machine = cpu->vcpu.machine;
-    uint64_t khz = cpuid_query(&machine->cpuid, 0x40000010, 0, 0, 0, 0).eax, ticks = state->tsc - state->tsc_adjust;
+    uint64_t khz = tsc_khz(cpu->vcpu.machine), ticks = state->tsc - state->tsc_adjust;
     struct kvm_clock_data clock = {0};
 
     if (cpu->vcpu.index != 0 || !(state->kvm_system_time & 1) || khz == 0)
@@ -395,13 +400,13 @@ uint64_t kvm_tsc(const struct vcpu *vcpu)
 }
 
 /*
- * The frequency that the machine's CPUID tells. A host whose own is further off than KVM tolerates and that cannot
- * scale is refused: the guest's clocks would drift.
+ * A host whose own frequency is further off than KVM tolerates and that cannot scale is refused: the guest's clocks
+ * would drift.
  */
 enum status kvm_state_prepare(struct kvm_cpu *cpu)
 {
     const struct cpuid_table *table = &cpu->vcpu.machine->cpuid;
-    uint32_t khz = cpuid_query(table, 0x40000010, 0, 0, 0, 0).eax;
+    uint32_t khz = tsc_khz(cpu->vcpu.machine);
     enum status status;
 
     if (ioctl(cpu->fd, KVM_SET_TSC_KHZ, (unsigned long)khz) < 0) {
