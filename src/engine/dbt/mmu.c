@@ -605,7 +605,7 @@ uint8_t *mmu_page_to_write(struct dbt_vcpu *c, uint64_t linear, uint64_t *code)
     *code = NO_CODE;
     if (host)
         return host;
-    if (c->dr[7] & 0xff)
+    if (watching(c) && page_watched(c, linear))
         return NULL;
     check_canonical(c, linear, 1, VECTOR_GP);
     host = translate(c, c->mmu, linear, MMU_WRITE, code, &direct);
