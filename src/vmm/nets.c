@@ -75,7 +75,8 @@ static enum status take_mac(struct net_spec *spec, const char *value)
         int high = digit_of(value[3 * i]), low = digit_of(value[3 * i + 1]);
 
         valid = high >= 0 && low >= 0 && (i == PACKET_MAC - 1 || value[3 * i + 2] == ':');
-        spec->mac[i] = valid ? (uint8_t)(high << 4 | low) : 0;
+        if (valid)
+            spec->mac[i] = (uint8_t)(high << 4 | low);
     }
     if (!valid || spec->mac[0] & 1 || memcmp(spec->mac, "\0\0\0\0\0", PACKET_MAC) == 0) {
         log_error("--net: mac=%s is not the address of a card, like 52:54:00:12:34:56", value);

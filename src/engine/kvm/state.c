@@ -67,7 +67,7 @@ static struct kvm_segment segment_from(const struct segment_state *segment)
         .selector = segment->selector,
         .type = attributes & SEGMENT_TYPE,
         .s = (attributes & SEGMENT_S) != 0,
-        .dpl = (attributes & SEGMENT_DPL) >> SEGMENT_DPL_SHIFT,
+        .dpl = (uint8_t)((attributes & SEGMENT_DPL) >> SEGMENT_DPL_SHIFT),
         .present = (attributes & SEGMENT_P) != 0,
         .avl = (attributes & SEGMENT_AVL) != 0,
         .l = (attributes & SEGMENT_L) != 0,
