@@ -16,11 +16,12 @@ COMMAND_LINE = "console=ttyS0 panic=-1"
 
 @dataclass(frozen=True)
 class Qemu:
-    """QEMU's own translator with its smallest machine: the best that TCG offers for this."""
+    """QEMU with its smallest machine, the best that it offers for this; under its own translator unless told otherwise."""
 
     program: str
     counter_khz: int  # of the host's time-stamp counter, which is the guest's, too
     name: str = "qemu"
+    accelerator: str = "tcg"
 
     def clock(self):
         """
@@ -30,10 +31,16 @@ class Qemu:
         return f"tsc_early_khz={self.counter_khz} tsc=reliable"
 
     def command(self, kernel, initrd, append):
+        return [*self._machine(), "-kernel", kernel, "-initrd", initrd, "-append", f"{append} reboot=t"]
+
+    def bare_command(self, kernel):
+        """For a guest that needs nothing and ends with a write to port 0xF4."""
+        return [*self._machine(), "-kernel", kernel, "-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
+
+    def _machine(self):
         return [
-            self.program, "-M", "microvm,acpi=off", "-accel", "tcg", "-cpu", "max", "-smp", "1",
-            "-m", str(MEMORY_MIB), "-nographic", "-no-reboot", "-kernel", kernel, "-initrd", initrd,
-            "-append", f"{append} reboot=t",
+            self.program, "-M", "microvm,acpi=off", "-accel", self.accelerator, "-cpu", "max", "-smp", "1",
+            "-m", str(MEMORY_MIB), "-nographic", "-no-reboot",
         ]  # fmt: skip
 
     def version(self):
@@ -42,20 +49,25 @@ class Qemu:
 
 @dataclass(frozen=True)
 class Lodge:
-    """Lodge with its own engine, whatever else the host could do."""
+    """Lodge with its own engine unless told otherwise, whatever else the host could do."""
 
     program: str
     name: str = "lodge"
+    engine: str = "dbt"
 
     def clock(self):
         """The guest finds its clock by itself."""
         return ""
 
     def command(self, kernel, initrd, append):
-        return [
-            self.program, "run", "--engine", "dbt", "-c", "1", "-m", f"{MEMORY_MIB}M", "--no-reboot",
-            "--kernel", kernel, "--initrd", initrd, "--append", append,
-        ]  # fmt: skip
+        return [*self._machine(), "--kernel", kernel, "--initrd", initrd, "--append", append]
+
+    def bare_command(self, kernel):
+        """For a guest that needs nothing and ends with a write to port 0xF4."""
+        return [*self._machine(), "--debug-exit", "--kernel", kernel]
+
+    def _machine(self):
+        return [self.program, "run", "--engine", self.engine, "-c", "1", "-m", f"{MEMORY_MIB}M", "--no-reboot"]
 
     def version(self):
         return first_line([self.program, "--version"])
@@ -90,6 +102,14 @@ def boot(machine, kernel, initrd, quiet):
     append = f"{COMMAND_LINE}{' quiet' if quiet else ''} BENCH=none"
     with Console(machine.command(kernel, initrd, append)) as console:
         arrival = wait_for(console, "BENCH-INIT", after(BOOT_LIMIT))
+        console.wait_for_end(END_LIMIT)
+        return arrival - console.started_ns
+
+
+def start(machine, guest):
+    """Nanoseconds from starting the process to what the guest's first instructions say (first.S)."""
+    with Console(machine.bare_command(guest)) as console:
+        arrival = wait_for(console, "!", after(BOOT_LIMIT))
         console.wait_for_end(END_LIMIT)
         return arrival - console.started_ns
 

@@ -4,13 +4,26 @@
 _lodge_run() {
     local current=$1 previous=$2
     case $previous in
-    --kernel | --initrd | -d | --disk | --vsock)
+    --kernel | --initrd | --trace-file | -d | --disk | --vsock)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        compopt -o filenames
+        return
+        ;;
+    --firmware)
+        mapfile -t COMPREPLY < <(
+            compgen -W 'seabios ovmf' -- "$current"
+            compgen -f -- "$current"
+        )
         compopt -o filenames
         return
         ;;
     --cpu)
         mapfile -t COMPREPLY < <(compgen -W 'host x86-64-v2 x86-64-v3' -- "$current")
+        return
+        ;;
+    -n | --net)
+        mapfile -t COMPREPLY < <(compgen -W 'user user,forward=tcp: tap= none' -- "$current")
+        compopt -o nospace
         return
         ;;
     --console)
@@ -21,16 +34,28 @@ _lodge_run() {
         mapfile -t COMPREPLY < <(compgen -W 'auto kvm dbt' -- "$current")
         return
         ;;
-    -m | --memory)
+    -m | --memory | --balloon)
         mapfile -t COMPREPLY < <(compgen -W '128M 256M 512M 1G 2G 4G' -- "$current")
+        return
+        ;;
+    --trace)
+        # The last word of a list; what stands before it is kept.
+        local done=
+        [[ $current == *,* ]] && done=${current%,*},
+        mapfile -t COMPREPLY < <(compgen -P "$done" -W 'exits irq exceptions mmio pio msr cr power all' -- "${current##*,}")
+        return
+        ;;
+    --gdb)
+        mapfile -t COMPREPLY < <(compgen -W '127.0.0.1: unix:' -- "$current")
+        compopt -o nospace
         return
         ;;
     -c | --cpus | --append | --name)
         return
         ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append -d --disk --console --vsock -m --memory -c --cpus --cpu --engine --name
-        --debug-exit --no-reboot --stats --help' -- "$current")
+    mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append --firmware -d --disk -n --net --console --vsock -m --memory --balloon -c --cpus --cpu
+        --engine --name --gdb --debug-exit --no-reboot --stats --trace --trace-file --help' -- "$current")
 }
 
 _lodge_image() {

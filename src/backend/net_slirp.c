@@ -5,7 +5,6 @@
 #include <slirp/libslirp.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 
 #include "backend/net_offload.h"
 #include "backend/net_queue.h"
+#include "backend/thread.h"
 #include "base/bits.h"
 #include "port/log.h"
 
@@ -359,20 +359,14 @@ static enum status slirp_add_forwards(struct net_slirp *self, const struct net_s
     return STATUS_OK;
 }
 
-/* Signals are the main thread's. */
 static enum status slirp_start(struct net_slirp *self)
 {
-    sigset_t all, before;
+    int error = backend_thread_start(&self->thread, "slirp", slirp_main, self);
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&self->thread, NULL, slirp_main, self);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error) {
         log_error("cannot start the thread of the user network: %s", strerror(error));
         return STATUS_NO_MEMORY;
     }
-    (void)pthread_setname_np(self->thread, "slirp");
     self->thread_runs = true;
     return STATUS_OK;
 }

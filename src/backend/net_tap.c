@@ -1,7 +1,6 @@
 #include "backend/net_tap.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "backend/net_tap_internal.h"
+#include "backend/thread.h"
 #include "base/bits.h"
 #include "port/log.h"
 
@@ -157,20 +157,14 @@ failed:
     return STATUS_NO_MEMORY;
 }
 
-/* Signals are the main thread's. */
 static enum status tap_start(struct net_tap *tap)
 {
-    sigset_t all, before;
+    int error = backend_thread_start(&tap->thread, "tap", tap_main, tap);
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&tap->thread, NULL, tap_main, tap);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error) {
         log_error("cannot start the thread of a tap interface: %s", strerror(error));
         return STATUS_NO_MEMORY;
     }
-    (void)pthread_setname_np(tap->thread, "tap");
     tap->thread_runs = true;
     return STATUS_OK;
 }

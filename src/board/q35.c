@@ -2,11 +2,17 @@
 
 #include "base/bits.h"
 #include "base/memory.h"
+#include "board/irqchip.h"
 #include "board/q35_firmware.h"
+#include "core/trace.h"
 #include "port/log.h"
 
 enum { IRQ_TIMER = 0, IRQ_KEYBOARD = 1, IRQ_SERIAL2 = 3, IRQ_SERIAL1 = 4, IRQ_RTC = 8, IRQ_MOUSE = 12 };
 enum { SERIAL1_BASE = 0x3f8, SERIAL2_BASE = 0x2f8 };
+
+/* A message that is an NMI for every processor: what the NMI button is where the engine has the local APICs. */
+#define NMI_ADDRESS 0xfeeff000ull
+enum { NMI_DATA = 4 << 8 };
 
 /* --- the ends of wires --- */
 
@@ -15,6 +21,8 @@ static void q35_set_intr(void *opaque, unsigned pin, bool level)
 {
     struct q35 *q35 = opaque;
 
+    if (q35->apics.intr != level)
+        trace_line(q35->machine, "intr", 0, level);
     lapic_bus_set_intr(&q35->apics, pin, level);
     ioapic_set_irq(&q35->ioapic, 0, level);
 }
@@ -46,9 +54,102 @@ static uint64_t q35_engine_tsc(void *opaque, unsigned cpu)
     return machine->engine->ops->tsc(machine->vcpus[cpu]);
 }
 
+/* --- where interrupts go: to the models, or to the engine's own controllers --- */
+
+static bool q35_engine_interrupts(const struct q35 *q35)
+{
+    const struct engine *engine = q35->machine->engine;
+
+    return engine && engine->ops->irqchip;
+}
+
+static struct msi_sink q35_messages_end(struct q35 *q35)
+{
+    if (q35_engine_interrupts(q35))
+        return irqchip_messages(q35->machine->engine);
+    return (struct msi_sink){.send = lapic_bus_send_msi, .router = &q35->apics};
+}
+
+static struct irq_line q35_ioapic_end(struct q35 *q35)
+{
+    if (q35_engine_interrupts(q35))
+        return irqchip_ioapic_line(q35->machine->engine);
+    return (struct irq_line){.set = ioapic_set_irq, .controller = &q35->ioapic};
+}
+
+static struct irq_line q35_pic_line(struct q35 *q35)
+{
+    if (q35_engine_interrupts(q35))
+        return irqchip_pic_line(q35->machine->engine);
+    return (struct irq_line){.set = pic_set_irq, .controller = &q35->pic};
+}
+
+/* --- what devices drive and send passes here, where it can be traced; wires only when their level changes --- */
+
+static void q35_set_isa(void *opaque, unsigned irq, bool level)
+{
+    struct q35 *q35 = opaque;
+
+    if (irq < ISA_IRQS && !(q35->isa_wires.devices & BIT(irq)) == level)
+        trace_line(q35->machine, "isa", irq, level);
+    isa_wires_set_device(&q35->isa_wires, irq, level);
+}
+
+static void q35_set_pirq(void *opaque, unsigned pirq, bool level)
+{
+    struct q35 *q35 = opaque;
+
+    if (pirq < PCI_PIRQS && !(q35->lpc.pirq_levels & BIT(pirq)) == level)
+        trace_line(q35->machine, "pirq", pirq, level);
+    lpc_set_pirq(&q35->lpc, pirq, level);
+}
+
+static void q35_set_sci(void *opaque, unsigned pin, bool level)
+{
+    struct q35 *q35 = opaque;
+
+    if (!q35->lpc.state.sci == level)
+        trace_line(q35->machine, "sci", pin, level);
+    lpc_set_sci(&q35->lpc, pin, level);
+}
+
+/* By isa_wires and lpc, who tell changes only. */
+static void q35_set_ioapic(void *opaque, unsigned pin, bool level)
+{
+    struct q35 *q35 = opaque;
+    struct irq_line end = q35_ioapic_end(q35);
+
+    trace_line(q35->machine, "ioapic", pin, level);
+    end.pin = pin;
+    irq_set(&end, level);
+}
+
+static void q35_send_msi(void *opaque, uint64_t address, uint32_t data)
+{
+    struct q35 *q35 = opaque;
+    const struct msi_sink end = q35_messages_end(q35);
+
+    trace_message(q35->machine, "msi", address, data);
+    msi_send(&end, address, data);
+}
+
+static void q35_send_ioapic(void *opaque, uint64_t address, uint32_t data)
+{
+    struct q35 *q35 = opaque;
+    const struct msi_sink end = q35_messages_end(q35);
+
+    trace_message(q35->machine, "ioapic", address, data);
+    msi_send(&end, address, data);
+}
+
+static struct irq_line q35_ioapic_line(struct q35 *q35)
+{
+    return (struct irq_line){.set = q35_set_ioapic, .controller = q35};
+}
+
 static struct irq_line q35_isa_irq(struct q35 *q35, unsigned irq)
 {
-    return (struct irq_line){.set = isa_wires_set_device, .controller = &q35->isa_wires, .pin = irq};
+    return (struct irq_line){.set = q35_set_isa, .controller = q35, .pin = irq};
 }
 
 /* --- construction --- */
@@ -93,10 +194,9 @@ static enum status q35_check(const struct machine *machine, const struct q35_con
 
 static void q35_make_interrupt_controllers(struct q35 *q35, struct assembly *assembly)
 {
-    const struct msi_sink messages = {.send = lapic_bus_send_msi, .router = &q35->apics};
+    const struct msi_sink messages = {.send = q35_send_ioapic, .router = q35};
     const struct irq_line intr = {.set = q35_set_intr, .controller = q35};
-    const struct irq_line pic = {.set = pic_set_irq, .controller = &q35->pic};
-    const struct irq_line ioapic = {.set = ioapic_set_irq, .controller = &q35->ioapic};
+    const struct irq_line pic = q35_pic_line(q35), ioapic = q35_ioapic_line(q35);
     struct machine *machine = q35->machine;
 
     lapic_bus_init(&q35->apics, machine, &q35->config.tsc);
@@ -110,15 +210,15 @@ static void q35_make_interrupt_controllers(struct q35 *q35, struct assembly *ass
 
 static void q35_make_pci(struct q35 *q35, struct assembly *assembly)
 {
-    const struct msi_sink messages = {.send = lapic_bus_send_msi, .router = &q35->apics};
-    const struct irq_line pirq = {.set = lpc_set_pirq, .controller = &q35->lpc};
+    const struct msi_sink messages = {.send = q35_send_msi, .router = q35};
+    const struct irq_line pirq = {.set = q35_set_pirq, .controller = q35};
     const struct pci_host_reset_control reset_control = {
         .read = reset_control_read,
         .write = reset_control_write,
         .context = &q35->reset_control,
     };
     const struct lpc_wiring wiring = {
-        .ioapic = {.set = ioapic_set_irq, .controller = &q35->ioapic},
+        .ioapic = q35_ioapic_line(q35),
         .pic = {.set = isa_wires_set_pirq, .controller = &q35->isa_wires},
         .isa = {.set = isa_wires_set_sci, .controller = &q35->isa_wires},
         .place_acpi = pm_place,
@@ -160,7 +260,7 @@ static void q35_make_legacy(struct q35 *q35, struct assembly *assembly)
     };
     const struct irq_line timer = q35_isa_irq(q35, IRQ_TIMER), rtc = q35_isa_irq(q35, IRQ_RTC);
     const struct irq_line keyboard = q35_isa_irq(q35, IRQ_KEYBOARD), mouse = q35_isa_irq(q35, IRQ_MOUSE);
-    const struct irq_line sci = {.set = lpc_set_sci, .controller = &q35->lpc};
+    const struct irq_line sci = {.set = q35_set_sci, .controller = q35};
     struct timer_queue *timers = &q35->machine->timers;
     struct bus *bus = &q35->machine->bus;
 
@@ -182,9 +282,21 @@ static void q35_make_virtio(struct q35 *q35, struct assembly *assembly)
         struct virtio *virtio = q35->config.virtio[i];
 
         if (virtio)
-            add(assembly, &virtio->device,
-                virtio_attach(virtio, q35->machine, &q35->pci.bus, Q35_VIRTIO_SLOT + i));
+            add(assembly, &virtio->device, virtio_attach(virtio, q35->machine, &q35->pci.bus, Q35_VIRTIO_SLOT + i));
     }
+}
+
+static void q35_make_firmware(struct q35 *q35, struct assembly *assembly)
+{
+    struct guest_memory *memory = &q35->machine->memory;
+    struct bus *bus = &q35->machine->bus;
+
+    add(assembly, &q35->fw_cfg.device, fw_cfg_init(&q35->fw_cfg, memory, bus));
+    i8042_plug_keyboard(&q35->i8042);
+    add(assembly, &q35->firmware_log.device, firmware_log_init(&q35->firmware_log, q35->config.firmware_log, bus));
+    if (q35->config.flash)
+        add(assembly, &q35->flash.device,
+            pflash_init(&q35->flash, memory, q35->config.flash_range, q35->config.flash_store, bus));
 }
 
 /* Controllers first, then the bridges that route to them, then who uses them: reset and restore go in this order. */
@@ -205,16 +317,29 @@ enum status q35_init(struct q35 *q35, struct machine *machine, const struct q35_
     q35_make_pci(q35, &assembly);
     q35_make_legacy(q35, &assembly);
     q35_make_virtio(q35, &assembly);
+    if (q35_engine_interrupts(q35))
+        irqchip_take_over(q35);
+    if (config->firmware)
+        q35_make_firmware(q35, &assembly);
     q35_describe_memory(q35);
     return assembly.status == STATUS_OK ? q35_reset(q35) : assembly.status;
 }
 
 enum status q35_reset(struct q35 *q35)
 {
+    enum status status;
+
     lock_acquire(&q35->machine->lock);
-    machine_reset_devices(q35->machine);
+    status = machine_reset_devices(q35->machine);
     lock_release(&q35->machine->lock);
-    return q35->config.firmware ? STATUS_OK : q35_play_firmware(q35);
+    if (status != STATUS_OK)
+        return status;
+    if (q35->config.firmware)
+        return q35_shadow_firmware(q35);
+    status = q35_play_firmware(q35);
+    if (status == STATUS_OK && q35->pic.device.proxy)
+        status = q35->pic.device.proxy->put(&q35->pic.device); /* firmware has set the ELCR in the model */
+    return status;
 }
 
 bool q35_press_power(struct q35 *q35)
@@ -230,6 +355,9 @@ bool q35_press_power(struct q35 *q35)
 void q35_press_nmi(struct q35 *q35)
 {
     lock_acquire(&q35->machine->lock);
-    lapic_bus_pulse_lint1(&q35->apics);
+    if (q35_engine_interrupts(q35))
+        q35->machine->engine->ops->irqchip->send_msi(q35->machine->engine, NMI_ADDRESS, NMI_DATA);
+    else
+        lapic_bus_pulse_lint1(&q35->apics);
     lock_release(&q35->machine->lock);
 }

@@ -14,10 +14,12 @@
 #include "board/isa_wires.h"
 #include "core/machine.h"
 #include "dev/chipset/debug_ports.h"
+#include "dev/chipset/fw_cfg.h"
 #include "dev/chipset/i8042.h"
 #include "dev/chipset/ioapic.h"
 #include "dev/chipset/lapic.h"
 #include "dev/chipset/pic.h"
+#include "dev/chipset/pflash.h"
 #include "dev/chipset/pit.h"
 #include "dev/chipset/pm.h"
 #include "dev/chipset/reset_control.h"
@@ -37,6 +39,9 @@
 
 /* PCI slots of virtio devices: 00:01.0 and up, below those of the chipset. */
 enum { Q35_VIRTIO_SLOT = 1, Q35_VIRTIO_SLOTS = 24 };
+/* Where flash ends; firmware's first instruction is 16 bytes before. */
+#define Q35_FLASH_END 0x100000000ull
+#define Q35_FLASH_BASE 0xff000000ull
 
 /* What differs from one machine to the next. Streams are borrowed; NULL: nothing is plugged in. */
 struct q35_config {
@@ -53,6 +58,10 @@ struct q35_config {
     /* Virtio devices, started but not attached, from slot Q35_VIRTIO_SLOT on; borrowed. NULL: an empty slot. */
     struct virtio *const *virtio;
     unsigned virtio_count;
+    struct stream *firmware_log; /* port 0x402, where it writes what it does; with firmware only */
+    bool flash;                  /* the memory's range flash_range is a flash chip that firmware writes: */
+    unsigned flash_range;
+    struct store *flash_store; /* NULL: what it writes is gone with the process */
     /* now NULL: the engine is asked (engine_ops.tsc). khz is needed. */
     struct guest_tsc tsc;
 };
@@ -79,6 +88,11 @@ struct q35 {
     struct debug_console debug_console;
     struct debug_exit debug_exit;
     struct post_port post_port;
+
+    /* With firmware. Its items are added to fw_cfg between q35_init() and the first instruction. */
+    struct fw_cfg fw_cfg;
+    struct debug_console firmware_log;
+    struct pflash flash;
 };
 
 /*
@@ -92,7 +106,7 @@ enum status q35_init(struct q35 *q35, struct machine *machine, const struct q35_
 
 /*
  * Power-on: resets all devices and, unless there is firmware, does its part: places PCI BARs and
- * the chipset's windows, routes interrupts. Call it again after adding PCI devices. No vCPU runs;
+ * the chipset's windows, routes interrupts. If there is, its last 128 KiB are copied to where it starts. Call it again after adding PCI devices. No vCPU runs;
  * the machine lock is not held. STATUS_NO_MEMORY (logged) when BARs do not fit.
  */
 enum status q35_reset(struct q35 *q35) MUST_CHECK;

@@ -1,6 +1,8 @@
 #include "board/q35_firmware.h"
 
 #include "base/bits.h"
+#include "base/memory.h"
+#include "port/log.h"
 #include "x86/cpuid.h"
 
 /* Memory sizes in CMOS, as PC firmware has left them there since the AT, and the convention of virtual machines. */
@@ -136,4 +138,26 @@ enum status q35_play_firmware(struct q35 *q35)
     q35_prepare_serial(q35);
     q35_pci_windows(q35, &windows);
     return pci_bus_assign(bus, &windows);
+}
+
+enum { SHADOW_END = 0x100000, SHADOW_SIZE = 128 * KIB };
+
+enum status q35_shadow_firmware(struct q35 *q35)
+{
+    const struct guest_memory *memory = &q35->machine->memory;
+    uint64_t size = SHADOW_SIZE;
+    const void *rom = memory_at(memory, Q35_FLASH_END - size, size, false);
+
+    while (!rom && size > PAGE_SIZE) {
+        size /= 2;
+        rom = memory_at(memory, Q35_FLASH_END - size, size, false);
+    }
+    void *shadow = memory_at(memory, SHADOW_END - size, size, true);
+    if (!rom || !shadow) {
+        log_error("board %s: firmware needs a ROM that ends at 4 GiB, and RAM up to 1 MiB", Q35_NAME);
+        return STATUS_NOT_FOUND;
+    }
+    memcpy(shadow, rom, size);
+    memory_wrote(memory, SHADOW_END - size, size);
+    return STATUS_OK;
 }

@@ -4,9 +4,18 @@
 #include "base/bits.h"
 #include "base/memory.h"
 #include "boot/acpi_table.h"
+#include "boot/table_loader.h"
 #include "port/log.h"
 
-enum { RSDP_SIZE = 36, RSDP_FIRST_PART = 20, FACS_SIZE = 64 };
+enum {
+    RSDP_CHECKSUM = 8,
+    RSDP_FIRST_PART = 20,
+    RSDP_XSDT = 24,
+    RSDP_EXTENDED_CHECKSUM = 32,
+    FACS_SIZE = 64,
+    HEADER_CHECKSUM = 9,
+    LOADER_ALIGNMENT = 64, /* the FACS's */
+};
 
 enum {
     TIMER_GSI = 2, /* the 8254 is wired to IOAPIC input 2 */
@@ -90,8 +99,20 @@ uint64_t acpi_end(struct acpi_tables *tables)
     size_t length = tables->length - tables->start;
 
     store_le(table + 4, 4, length);
-    table[9] = acpi_checksum(table, length);
+    if (tables->loader)
+        table_loader_add_checksum(tables->loader, ACPI_LOADER_TABLES, (uint32_t)tables->start + HEADER_CHECKSUM,
+                                  (uint32_t)tables->start, (uint32_t)length);
+    else
+        table[HEADER_CHECKSUM] = acpi_checksum(table, length);
     return tables->address + tables->start;
+}
+
+void acpi_point(struct acpi_tables *tables, uint8_t *at, uint8_t size, uint64_t address)
+{
+    store_le(at, size, address);
+    if (tables->loader)
+        table_loader_add_pointer(tables->loader, ACPI_LOADER_TABLES, (uint32_t)(at - tables->bytes), size,
+                                 ACPI_LOADER_TABLES);
 }
 
 /* Where OS and firmware exchange wake-up vectors and a lock (section 5.2.10). No checksum. */
@@ -147,23 +168,23 @@ static uint64_t acpi_add_xsdt(struct acpi_tables *tables, const uint64_t *addres
 {
     acpi_begin(tables, "XSDT", 1);
     for (size_t i = 0; i < count; i++) {
-        uint8_t entry[8];
+        uint8_t *entry = acpi_reserve(tables, 8, 1);
 
-        store_le(entry, 8, addresses[i]);
-        acpi_append(tables, entry, sizeof(entry));
+        if (entry)
+            acpi_point(tables, entry, 8, addresses[i]);
     }
     return acpi_end(tables);
 }
 
+/* But for checksums. */
 static void acpi_fill_rsdp(uint8_t *rsdp, uint64_t xsdt)
 {
+    memset(rsdp, 0, ACPI_RSDP_SIZE);
     memcpy(rsdp, "RSD PTR ", 8);
     memcpy(rsdp + 9, "LODGE ", 6);
     rsdp[15] = 2; /* revision: with an XSDT; there is no RSDT */
-    store_le(rsdp + 20, 4, RSDP_SIZE);
-    store_le(rsdp + 24, 8, xsdt);
-    rsdp[8] = acpi_checksum(rsdp, RSDP_FIRST_PART);
-    rsdp[32] = acpi_checksum(rsdp, RSDP_SIZE);
+    store_le(rsdp + 20, 4, ACPI_RSDP_SIZE);
+    store_le(rsdp + RSDP_XSDT, 8, xsdt);
 }
 
 static bool acpi_machine_valid(const struct acpi_machine *machine)
@@ -176,32 +197,69 @@ static bool acpi_machine_valid(const struct acpi_machine *machine)
            machine->pci_64bit.size <= UINT64_MAX - machine->pci_64bit.base;
 }
 
+/* Everything but the root pointer. */
+static enum status acpi_add_tables(struct acpi_tables *tables, const struct acpi_machine *machine, uint64_t *xsdt)
+{
+    uint64_t facs = acpi_add_facs(tables), dsdt, entries[3];
+    enum status status = acpi_add_dsdt(tables, machine, &dsdt);
+
+    if (status != STATUS_OK)
+        return status;
+    entries[0] = acpi_add_fadt(tables, facs, dsdt);
+    entries[1] = acpi_add_madt(tables, machine);
+    entries[2] = acpi_add_mcfg(tables, machine);
+    *xsdt = acpi_add_xsdt(tables, entries, ARRAY_LENGTH(entries));
+    if (!tables->failed && !(tables->loader && tables->loader->failed))
+        return STATUS_OK;
+    log_error("boot: the ACPI tables do not fit %zu bytes", tables->room);
+    return STATUS_NO_MEMORY;
+}
+
+static enum status acpi_check(const struct acpi_machine *machine, uint64_t address, size_t room)
+{
+    if (acpi_machine_valid(machine) && range_inside(address, room, BIT64(32)))
+        return STATUS_OK;
+    log_error("boot: no ACPI tables can describe a machine with %u processors and these PCI windows", machine->cpus);
+    return STATUS_INVALID;
+}
+
 enum status acpi_build(const struct acpi_machine *machine, void *to, size_t room, uint64_t address, size_t *used)
 {
     struct acpi_tables tables = {.bytes = to, .room = room, .address = address};
-    uint64_t dsdt, entries[3];
+    enum status status = acpi_check(machine, address, room);
+    uint64_t xsdt;
 
-    if (!acpi_machine_valid(machine) || !range_inside(address, room, BIT64(32))) {
-        log_error("boot: no ACPI tables can describe a machine with %u processors and these PCI windows",
-                  machine->cpus);
-        return STATUS_INVALID;
-    }
-
-    uint8_t *rsdp = acpi_reserve(&tables, RSDP_SIZE, 16);
-    uint64_t facs = acpi_add_facs(&tables);
-    enum status status = acpi_add_dsdt(&tables, machine, &dsdt);
     if (status != STATUS_OK)
         return status;
-
-    entries[0] = acpi_add_fadt(&tables, facs, dsdt);
-    entries[1] = acpi_add_madt(&tables, machine);
-    entries[2] = acpi_add_mcfg(&tables, machine);
-    uint64_t xsdt = acpi_add_xsdt(&tables, entries, ARRAY_LENGTH(entries));
-    if (tables.failed) {
-        log_error("boot: the ACPI tables do not fit %zu bytes", room);
-        return STATUS_NO_MEMORY;
-    }
+    uint8_t *rsdp = acpi_reserve(&tables, ACPI_RSDP_SIZE, 16);
+    status = acpi_add_tables(&tables, machine, &xsdt);
+    if (status != STATUS_OK)
+        return status;
     acpi_fill_rsdp(rsdp, xsdt);
+    rsdp[RSDP_CHECKSUM] = acpi_checksum(rsdp, RSDP_FIRST_PART);
+    rsdp[RSDP_EXTENDED_CHECKSUM] = acpi_checksum(rsdp, ACPI_RSDP_SIZE);
     *used = tables.length;
     return STATUS_OK;
+}
+
+enum status acpi_build_loader(const struct acpi_machine *machine, void *to, size_t room, size_t *used,
+                              uint8_t rsdp[ACPI_RSDP_SIZE], struct table_loader *loader)
+{
+    struct acpi_tables tables = {.bytes = to, .room = room, .loader = loader};
+    enum status status = acpi_check(machine, 0, room);
+    uint64_t xsdt;
+
+    if (status != STATUS_OK)
+        return status;
+    table_loader_allocate(loader, ACPI_LOADER_RSDP, 16, TABLE_LOADER_F_SEGMENT);
+    table_loader_allocate(loader, ACPI_LOADER_TABLES, LOADER_ALIGNMENT, TABLE_LOADER_HIGH);
+    status = acpi_add_tables(&tables, machine, &xsdt);
+    if (status != STATUS_OK)
+        return status;
+    acpi_fill_rsdp(rsdp, xsdt);
+    table_loader_add_pointer(loader, ACPI_LOADER_RSDP, RSDP_XSDT, 8, ACPI_LOADER_TABLES);
+    table_loader_add_checksum(loader, ACPI_LOADER_RSDP, RSDP_CHECKSUM, 0, RSDP_FIRST_PART);
+    table_loader_add_checksum(loader, ACPI_LOADER_RSDP, RSDP_EXTENDED_CHECKSUM, 0, ACPI_RSDP_SIZE);
+    *used = tables.length;
+    return loader->failed ? STATUS_NO_MEMORY : STATUS_OK;
 }

@@ -11,6 +11,8 @@
 
 #include "base/status.h"
 
+struct table_loader;
+
 enum { ACPI_CPUS = 255, ACPI_PCI_SLOTS = 32, ACPI_PCI_PINS = 4, ACPI_PIRQS = 8, ACPI_PIRQ_GSI = 16 };
 
 struct acpi_window {
@@ -43,5 +45,16 @@ void acpi_machine_init(struct acpi_machine *machine, unsigned cpus);
  */
 enum status acpi_build(const struct acpi_machine *machine, void *to, size_t room, uint64_t address,
                        size_t *used) MUST_CHECK;
+
+/*
+ * The same for firmware to place: the tables as the contents of a file ACPI_LOADER_TABLES, the root pointer as those of
+ * ACPI_LOADER_RSDP, and the script that puts them together, to `loader`, which has room. *used: bytes of the tables.
+ */
+#define ACPI_LOADER_TABLES "etc/acpi/tables"
+#define ACPI_LOADER_RSDP "etc/acpi/rsdp"
+enum { ACPI_RSDP_SIZE = 36 };
+
+enum status acpi_build_loader(const struct acpi_machine *machine, void *to, size_t room, size_t *used,
+                              uint8_t rsdp[ACPI_RSDP_SIZE], struct table_loader *loader) MUST_CHECK;
 
 #endif

@@ -102,9 +102,9 @@ uint64_t acpi_add_fadt(struct acpi_tables *tables, uint64_t facs, uint64_t dsdt)
         return 0;
 
     uint8_t *fadt = tables->bytes + tables->start;
-    store_le(fadt + FIRMWARE_CTRL, 4, facs);
-    store_le(fadt + DSDT, 4, dsdt);
-    store_le(fadt + X_DSDT, 8, dsdt);
+    acpi_point(tables, fadt + FIRMWARE_CTRL, 4, facs);
+    acpi_point(tables, fadt + DSDT, 4, dsdt);
+    acpi_point(tables, fadt + X_DSDT, 8, dsdt);
     store_le(fadt + SCI_INT, 2, SCI_IRQ);
     store_le(fadt + SMI_CMD, 4, SMI_COMMAND_PORT);
     fadt[ACPI_ENABLE] = ENABLE_COMMAND;

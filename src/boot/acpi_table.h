@@ -9,6 +9,7 @@
 #include "base/status.h"
 
 struct acpi_machine;
+struct table_loader;
 
 enum { ACPI_HEADER_SIZE = 36 };
 
@@ -19,6 +20,11 @@ struct acpi_tables {
     size_t start;     /* of the table being written */
     uint64_t address; /* guest physical, of bytes[0] */
     bool failed;      /* no room: latched, everything after it does nothing */
+    /*
+     * Not NULL: bytes are the file ACPI_LOADER_TABLES, address is 0, and firmware will place it: pointers
+     * and checksums become commands.
+     */
+    struct table_loader *loader;
 };
 
 /* Adds `size` zero bytes at a multiple of alignment (a power of two); NULL without room. */
@@ -30,6 +36,9 @@ void acpi_append(struct acpi_tables *tables, const void *bytes, size_t size);
 /* Begins a table with its header; ends it with length and checksum. Answers its guest physical address. */
 void acpi_begin(struct acpi_tables *tables, const char *signature, uint8_t revision);
 uint64_t acpi_end(struct acpi_tables *tables);
+
+/* Writes the guest physical address of one of the tables, in `size` bytes, into another. */
+void acpi_point(struct acpi_tables *tables, uint8_t *at, uint8_t size, uint64_t address);
 
 /* What to add to a byte of bytes[0..size) so that they sum to zero. */
 uint8_t acpi_checksum(const void *bytes, size_t size);

@@ -74,6 +74,59 @@ static bool take_kernel(struct vmm_options *options, const char *value)
     return true;
 }
 
+/* A copy of [from, from + length) to a path of the options. */
+static bool take_path(const char *what, const char *from, size_t length, char to[VMM_PATH])
+{
+    if (length == 0 || length >= VMM_PATH) {
+        log_error("--firmware: %s is %s" TRY_HELP, what, length ? "too long a name" : "empty");
+        return false;
+    }
+    memcpy(to, from, length);
+    to[length] = '\0';
+    return true;
+}
+
+static bool starts_with(const char *text, const char *start, const char **rest)
+{
+    size_t length = strlen(start);
+
+    *rest = text + length;
+    return strncmp(text, start, length) == 0;
+}
+
+/* One of the parts after FILE, which ends at `end`. */
+static bool take_firmware_part(struct vmm_options *options, const char *part, const char *end)
+{
+    const char *rest;
+
+    if (starts_with(part, "vars=", &rest))
+        return take_path("vars=", rest, (size_t)(end - rest), options->firmware_vars);
+    if (starts_with(part, "log=", &rest))
+        return take_path("log=", rest, (size_t)(end - rest), options->firmware_log);
+    if (starts_with(part, "readonly", &rest) && rest == end) {
+        options->firmware_readonly = true;
+        return true;
+    }
+    log_error("--firmware takes FILE[,vars=FILE][,readonly][,log=FILE], not '%.*s'" TRY_HELP, (int)(end - part), part);
+    return false;
+}
+
+static bool take_firmware(struct vmm_options *options, const char *value)
+{
+    const char *end = value + strcspn(value, ",");
+
+    if (!take_path("FILE", value, (size_t)(end - value), options->firmware))
+        return false;
+    while (*end) {
+        const char *part = end + 1;
+
+        end = part + strcspn(part, ",");
+        if (!take_firmware_part(options, part, end))
+            return false;
+    }
+    return true;
+}
+
 static bool take_initrd(struct vmm_options *options, const char *value)
 {
     if (options->initrd_count == VMM_INITRDS) {
@@ -146,6 +199,14 @@ static bool take_memory(struct vmm_options *options, const char *value)
     return true;
 }
 
+static bool take_balloon(struct vmm_options *options, const char *value)
+{
+    if (size_parse(value, &options->balloon))
+        return true;
+    log_error("--balloon takes a size like 512M or 4G, not '%s'" TRY_HELP, value);
+    return false;
+}
+
 static bool take_cpus(struct vmm_options *options, const char *value)
 {
     uint64_t cpus;
@@ -166,6 +227,12 @@ static bool take_cpu_model(struct vmm_options *options, const char *value)
 static bool take_engine(struct vmm_options *options, const char *value)
 {
     return take_choice("--engine", vmm_engine_names(), value, &options->engine);
+}
+
+static bool take_gdb(struct vmm_options *options, const char *value)
+{
+    options->gdb = value;
+    return vmm_gdb_is_valid(value);
 }
 
 static bool take_debug_exit(struct vmm_options *options, const char *value)
@@ -189,28 +256,75 @@ static bool take_stats(struct vmm_options *options, const char *value)
     return true;
 }
 
+/* The bit of one word of the list, all for "all"; 0: there is none of that name. */
+static uint32_t trace_bit(const char *word, size_t length)
+{
+    const char *const *names = vmm_trace_kinds();
+
+    for (unsigned bit = 0; names[bit]; bit++) {
+        bool all = names[bit + 1] == NULL;
+
+        if (strlen(names[bit]) == length && strncmp(names[bit], word, length) == 0)
+            return all ? BIT(bit) - 1 : BIT(bit);
+    }
+    return 0;
+}
+
+static bool take_trace(struct vmm_options *options, const char *value)
+{
+    char list[128];
+
+    for (const char *word = value;; word++) {
+        size_t length = strcspn(word, ",");
+        uint32_t bit = trace_bit(word, length);
+
+        if (!bit) {
+            log_error("--trace does not know '%.*s' (there are: %s)" TRY_HELP, (int)length, word,
+                      list_of(vmm_trace_kinds(), list, sizeof(list)));
+            return false;
+        }
+        options->trace |= bit;
+        word += length;
+        if (*word == '\0')
+            return true;
+    }
+}
+
+static bool take_trace_file(struct vmm_options *options, const char *value)
+{
+    options->trace_file = value;
+    return true;
+}
+
 static const struct option options_known[] = {
     {"--kernel", NULL, "FILE", "the kernel: a Linux bzImage, or an ELF file with a PVH note or a Multiboot header",
      take_kernel},
     {"--initrd", NULL, "FILE", "the initial file system; again for more, or for Multiboot modules", take_initrd},
     {"--append", NULL, "STRING", "the kernel's command line", take_append},
-    {"--disk", "-d", "FILE[,...]",
-     "a disk; again for more. After the file: format=raw|qcow2, readonly, discard-changes, ...", take_disk},
+    {"--firmware", NULL, "FILE", "firmware: seabios, ovmf or an image[,vars=FILE][,readonly][,log=FILE]",
+     take_firmware},
+    {"--disk", "-d", "FILE[,...]", "a disk, raw or qcow2; again for more. After the file: readonly, discard-changes, format=...",
+     take_disk},
     {"--net", "-n", "KIND[,...]",
-     "a network card; again for more: user[,forward=tcp:HOSTPORT:GUESTPORT], tap=IF, none (default user)", take_net},
+     "a network card; again for more: user[,forward=tcp:HOST:GUEST], tap=IF, none (default none)", take_net},
     {"--console", NULL, "KIND", "what the terminal is connected to: serial (ttyS0), virtio (hvc0) (default serial)",
      take_console},
     {"--vsock", NULL, "PATH[,cid=N]",
      "sockets between guest and host: PATH, and PATH_P for the guest's calls of port P", take_vsock},
     {"--memory", "-m", "SIZE", "memory, with K, M or G; a bare number is MiB (default 256M)", take_memory},
+    {"--balloon", NULL, "SIZE", "memory that the guest is asked to give back (default 0)", take_balloon},
     {"--cpus", "-c", "COUNT", "processors, 1 to 64 (default 1)", take_cpus},
     {"--cpu", NULL, "MODEL", "what the processors can do: host, x86-64-v2, x86-64-v3 (default host)", take_cpu_model},
     {"--engine", NULL, "ENGINE", "what runs the processors: auto, kvm, dbt (default auto)", take_engine},
     {"--name", NULL, "NAME", "a name for the machine", take_name},
+    {"--gdb", NULL, "ADDRESS", "wait there for GDB: [HOST]:PORT on loopback, or unix:PATH; with ,nowait run at once",
+     take_gdb},
     {"--debug-exit", NULL, NULL, "a byte written to port 0xf4 ends the machine with status (byte << 1) | 1",
      take_debug_exit},
     {"--no-reboot", NULL, NULL, "end where the machine would restart", take_no_reboot},
     {"--stats", NULL, NULL, "print figures to stderr at the end", take_stats},
+    {"--trace", NULL, "WHAT,...", "write down exits, irq, exceptions, mmio, pio, msr, cr, power or all", take_trace},
+    {"--trace-file", NULL, "FILE", "where to (default NAME.trace; - is stderr)", take_trace_file},
 };
 
 static const struct option *option_find(const char *argument, size_t length)
@@ -281,18 +395,24 @@ enum parse_result run_options_parse(char **arguments, struct vmm_options *option
         if (!option_take(&arguments, options))
             return PARSE_ERROR;
     }
-    if (!options->kernel) {
-        log_error("there is nothing to boot: give --kernel FILE" TRY_HELP);
+    if (options->trace_file && !options->trace) {
+        log_error("--trace-file needs --trace" TRY_HELP);
         return PARSE_ERROR;
     }
-    if (options->net_count == 0)
-        options->nets[options->net_count++] = "user";
+    if (options->balloon >= options->memory) {
+        log_error("--balloon must be less than the memory, -m" TRY_HELP);
+        return PARSE_ERROR;
+    }
+    if (!options->kernel && !options->firmware[0]) {
+        log_error("there is nothing to boot: give --kernel FILE or --firmware FILE" TRY_HELP);
+        return PARSE_ERROR;
+    }
     return PARSE_RUN;
 }
 
 void run_options_help(void)
 {
-    printf("Usage: lodge run --kernel FILE [OPTION]...\n"
+    printf("Usage: lodge run [--kernel FILE] [--firmware FILE] [OPTION]...\n"
            "Run one machine in the foreground, its serial console on this terminal. Ctrl-] leaves it.\n\n");
     for (size_t i = 0; i < ARRAY_LENGTH(options_known); i++) {
         const struct option *option = &options_known[i];

@@ -2,12 +2,15 @@
 
 #include "base/bits.h"
 #include "base/memory.h"
+#include "core/trace.h"
 
 enum { FAULT_BURST = 16, PORT_SPACE = 0x10000 };
 
 void bus_init(struct bus *bus, struct lock *machine_lock)
 {
-    *bus = (struct bus){.lock = machine_lock};
+    static const struct trace off;
+
+    *bus = (struct bus){.lock = machine_lock, .trace = &off};
 }
 
 /* In the order of the table: does the region start after (space, address)? */
@@ -83,6 +86,12 @@ static bool table_remove(struct bus *bus, const struct region *region)
     return false;
 }
 
+static void tell_observer(const struct bus *bus, struct region *region)
+{
+    if (region->doorbell && bus->observer)
+        bus->observer->placed(bus->observer, region);
+}
+
 enum status bus_add(struct bus *bus, struct region *region)
 {
     if (region->device == NULL || !access_size_valid(region->smallest) || !access_size_valid(region->largest) ||
@@ -100,6 +109,7 @@ enum status bus_add(struct bus *bus, struct region *region)
         return STATUS_EXISTS;
     }
     table_insert(bus, region);
+    tell_observer(bus, region);
     return STATUS_OK;
 }
 
@@ -118,6 +128,7 @@ enum status bus_place(struct bus *bus, struct region *region, uint64_t base, boo
     region->base = base;
     region->enabled = enabled && status == STATUS_OK;
     table_insert(bus, region);
+    tell_observer(bus, region);
     return status;
 }
 
@@ -186,8 +197,21 @@ static bool access_part(struct bus *bus, enum bus_space space, uint64_t address,
     return claimed;
 }
 
+/* A write is told before it has its effects, a read when it has its value. Lock held. */
+static void access_traced(struct bus *bus, enum bus_space space, uint64_t address, unsigned size, bool write,
+                          uint64_t value)
+{
+    const struct region *region = region_below(bus, space, address);
+
+    if (region && address - region->base >= region->size)
+        region = NULL;
+    trace_emit_access(bus->trace, region ? region->device : NULL, region ? region->name : NULL, space, address, size,
+                      write, value & bits_mask(8 * size));
+}
+
 bool bus_access(struct bus *bus, enum bus_space space, uint64_t address, unsigned size, bool write, uint64_t *value)
 {
+    const bool traced = trace_on(bus->trace, trace_kind_of(space));
     uint64_t result = write ? *value : 0;
     bool claimed;
 
@@ -196,7 +220,11 @@ bool bus_access(struct bus *bus, enum bus_space space, uint64_t address, unsigne
         return false;
     }
     lock_acquire(bus->lock);
+    if (traced && write)
+        access_traced(bus, space, address, size, write, result);
     claimed = access_part(bus, space, address, size, write, &result);
+    if (traced && !write)
+        access_traced(bus, space, address, size, write, result);
     lock_release(bus->lock);
     if (!write)
         *value = result;

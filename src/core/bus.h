@@ -9,11 +9,23 @@
 
 enum { BUS_REGIONS = 256 };
 
+struct trace;
+
+/*
+ * Told of a doorbell region when it has been added or placed; region->enabled says whether it is there. Machine lock
+ * held, or before the machine runs.
+ */
+struct bus_observer {
+    void (*placed)(struct bus_observer *observer, struct region *region);
+};
+
 struct bus {
     struct region *regions[BUS_REGIONS]; /* sorted by space, then base; enabled ones do not overlap */
     unsigned count;
     struct lock *lock;                   /* the machine lock */
     struct log_limit faults;             /* for what a guest can trigger */
+    const struct trace *trace;           /* the machine's; bus_init() gives it one that is off */
+    struct bus_observer *observer;       /* NULL or the engine */
 };
 
 void bus_init(struct bus *bus, struct lock *machine_lock);

@@ -25,17 +25,20 @@ struct debug_point {
 /* All zero: nobody watches, and nothing is slower for it. */
 struct debug_control {
     bool single_step;      /* leave after one instruction, or after the delivery of an event that came first */
+    bool hold_interrupts;  /* with single_step: interrupts and NMIs wait, unless the vCPU is halted; an engine that cannot, delivers */
     bool breakpoints;      /* INT3 leaves the guest instead of raising #BP */
     bool pass_breakpoint;  /* for one run(): the INT3 at RIP is the guest's own, let it raise #BP */
     uint8_t point_count;
     struct debug_point points[DEBUG_POINTS];
 };
 
+/* Why a vCPU has stopped. */
 enum debug_reason {
     DEBUG_NONE,
     DEBUG_STEPPED,    /* RIP: the next instruction */
     DEBUG_BREAKPOINT, /* RIP: the INT3, not executed */
     DEBUG_POINT,      /* points[point] was met: DEBUG_EXECUTE before the instruction at RIP, others after one */
+    DEBUG_SHUTDOWN,   /* the loop's, not the engine's: a triple fault, at RIP; the vCPU will not run again */
 };
 
 struct debug_event {

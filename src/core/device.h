@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/status.h"
 #include "state/schema.h"
 
 struct device;
@@ -42,7 +43,9 @@ struct region {
     uint64_t size;
     uint8_t smallest; /* bytes; the bus widens smaller reads and drops smaller writes */
     uint8_t largest;  /* bytes; the bus splits larger accesses */
-    bool doorbell;    /* a write only notifies; KVM may turn it into an ioeventfd */
+    bool doorbell;    /* a write only notifies, its value does not matter; KVM may turn it into an ioeventfd */
+    uint32_t doorbell_stride; /* bytes between the addresses that notify of different things, */
+    uint32_t doorbell_count;  /* and how many of these there are, from the region's start */
     bool enabled;     /* a disabled region is not there */
     struct device *device;
     unsigned index;   /* the model's own number for it */
@@ -63,10 +66,21 @@ struct device_type {
     void (*resume)(struct device *device);  /* after its state was replaced: re-arm timers, lines; may be NULL */
 };
 
+/*
+ * Somebody else does the device's work and has its state, as an engine with interrupt controllers of its own: this is
+ * called instead of the type's quiesce and resume, and after its reset. fetch() fills in the state struct, put() takes
+ * it; both log their errors.
+ */
+struct device_proxy {
+    enum status (*fetch)(struct device *device) MUST_CHECK;
+    enum status (*put)(struct device *device) MUST_CHECK;
+};
+
 struct device {
     const struct device_type *type;
     const char *path;       /* unique in the machine: "isa/uart0", "pci/00:1f.0" */
     struct device *next;    /* the machine's list */
+    const struct device_proxy *proxy; /* NULL: the model does its work itself */
 };
 
 static inline void *device_state(struct device *device)

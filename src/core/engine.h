@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "core/irqchip.h"
 #include "core/vcpu.h"
 #include "x86/cpuid.h"
 
@@ -21,11 +22,30 @@ struct engine_statistics {
     uint64_t memory_bytes; /* host memory that the engine holds, guest RAM not counted */
 };
 
+/* One exception that an engine raised in a guest. */
+struct exception_record {
+    uint64_t rip;     /* of the instruction, as an offset in CS; behind it for software interrupts and traps */
+    uint64_t address; /* CR2 for #PF */
+    uint32_t error;   /* the error code, if there is one */
+    uint8_t vector;
+    bool has_error;
+};
+
 struct engine_ops {
     const char *name; /* "dbt", "kvm" */
+    uint32_t traces;  /* of TRACE_OF_ENGINE (core/trace_event.h), the kinds that it can tell */
 
-    /* Fill in what this engine can carry before the CPUID table is built. */
-    void (*limits)(struct cpuid_request *request);
+    /* NULL: the board's models deliver interrupts, and the engine asks them (struct apic_ops). */
+    const struct irqchip_ops *irqchip;
+
+    /*
+     * HLT, INIT and SIPI are the engine's: run() sleeps in them by itself until attention, knows of all activities, and
+     * is called in all of them.
+     */
+    bool owns_waiting;
+
+    /* Fill in what this engine can carry before the CPUID table is built. Errors are logged. */
+    enum status (*limits)(struct cpuid_request *request) MUST_CHECK;
 
     /* machine->memory, machine->cpuid and machine->cpu_count are set. Owner: the machine. */
     enum status (*create)(struct machine *machine, struct engine **engine) MUST_CHECK;
@@ -41,20 +61,32 @@ struct engine_ops {
 
     /*
      * The vCPU is not running (its own thread outside run(), or paused). Of the activities an engine
-     * knows running and halted; the others are the loop's, so others call vcpu_get_state() and
-     * vcpu_set_state() (core/vcpu.h).
+     * without owns_waiting knows running and halted; the others are the loop's, so others call
+     * vcpu_get_state() and vcpu_set_state() (core/vcpu.h).
      */
     void (*get_state)(struct vcpu *vcpu, struct cpu_state *state);
     enum status (*set_state)(struct vcpu *vcpu, const struct cpu_state *state) MUST_CHECK;
 
     /*
-     * What a debugger watches from now on; see core/debug.h. The vCPU is paused. STATUS_UNSUPPORTED (logged): this
-     * engine or host cannot.
+     * What a debugger watches from now on; see core/debug.h. All vCPUs of the machine are paused. STATUS_UNSUPPORTED
+     * (logged): this engine or host cannot.
      */
     enum status (*set_debug)(struct vcpu *vcpu, const struct debug_control *control) MUST_CHECK;
 
+    /*
+     * The last exceptions that the guest saw, oldest first; at most room. Returns how many. The vCPU is not running.
+     * NULL: this engine does not see them.
+     */
+    unsigned (*recent_exceptions)(const struct vcpu *vcpu, struct exception_record *records, unsigned room);
+
     /* What RDTSC would give this vCPU's guest now. Any thread. */
     uint64_t (*tsc)(const struct vcpu *vcpu);
+
+    /*
+     * The guest's time stood still for so many ticks of this counter: they have not passed. The vCPU is paused. NULL: the
+     * engine cannot, and its guests see the time that they were paused.
+     */
+    void (*delay_tsc)(struct vcpu *vcpu, uint64_t ticks);
 
     /* Pages written since the last call, one bit per page of the memory backing. */
     enum status (*dirty_log)(struct engine *engine, bool enable) MUST_CHECK;

@@ -10,6 +10,7 @@
 #include "core/engine.h"
 #include "core/memory.h"
 #include "core/timer.h"
+#include "core/trace_event.h"
 #include "core/vcpu.h"
 #include "port/lock.h"
 #include "x86/cpuid.h"
@@ -30,6 +31,7 @@ enum machine_end {
 struct machine {
     struct lock lock;                 /* the machine lock: every device, timer and controller call */
     struct bus bus;
+    struct trace trace;
     struct guest_memory memory;
     struct timer_queue timers;
     struct clock *clock;
@@ -42,6 +44,12 @@ struct machine {
     _Atomic uint32_t end;             /* enum machine_end; the first reason stays */
     uint32_t exit_value;
     void (*ended)(struct machine *machine); /* told once per end, with or without locks, any thread; NULL or the owner's */
+    /*
+     * A vCPU shut down (VCPU_EXIT_SHUTDOWN) or its engine gave up (VCPU_EXIT_FAILED): the time for a report. Its own
+     * thread, no locks, before the machine ends; NULL or the owner's.
+     */
+    void (*crashed)(struct vcpu *vcpu, enum vcpu_exit exit);
+    _Atomic bool debug_shutdown; /* a triple fault is told as a stop (DEBUG_SHUTDOWN) and does not end the machine */
     void (*debug_stopped)(struct vcpu *vcpu); /* VCPU_EXIT_DEBUG: it pauses itself next; its own thread, no locks; may be NULL */
 };
 
@@ -54,12 +62,12 @@ void machine_add_device(struct machine *machine, struct device *device);
 /* End the machine: all vCPUs get ATTENTION_STOP. The first reason wins. Any thread, any lock. */
 void machine_end(struct machine *machine, enum machine_end end, uint32_t value);
 
-/* All devices back to power-on; vCPUs are not touched. Machine lock held, no vCPU runs. */
-void machine_reset_devices(struct machine *machine);
+/* All devices back to power-on; vCPUs are not touched. Machine lock held, no vCPU runs. Errors are a proxy's. */
+enum status machine_reset_devices(struct machine *machine) MUST_CHECK;
 
 /*
  * Before the devices' state structs are read, and after they were replaced: in the order in which the devices were
- * added. Machine lock held, no vCPU runs.
+ * added, all of them, and the first error is kept. Machine lock held, no vCPU runs. Errors are a proxy's.
  */
 enum status machine_quiesce_devices(struct machine *machine) MUST_CHECK;
 enum status machine_resume_devices(struct machine *machine) MUST_CHECK;

@@ -25,13 +25,53 @@ enum status memory_init(struct guest_memory *memory, void *host, int fd, uint64_
     return STATUS_OK;
 }
 
+static bool range_is_free(const struct guest_memory *memory, uint64_t base, uint64_t size)
+{
+    for (unsigned i = 0; i < memory->range_count; i++) {
+        const struct memory_range *range = &memory->ranges[i];
+
+        if (base < range->base + range->size && range->base < base + size)
+            return false;
+    }
+    return true;
+}
+
+enum status memory_add_rom(struct guest_memory *memory, uint64_t base, uint64_t size, unsigned *number)
+{
+    if (size == 0 || base % PAGE_SIZE != 0 || size % PAGE_SIZE != 0 || !range_inside(base, size, RAM_LIMIT) ||
+        !range_is_free(memory, base, size)) {
+        log_error("guest memory: there can be no ROM of %llu bytes at 0x%llx", (unsigned long long)size,
+                  (unsigned long long)base);
+        return STATUS_INVALID;
+    }
+    if (memory->range_count == MEMORY_RANGES) {
+        log_error("guest memory: more than %d ranges", (int)MEMORY_RANGES);
+        return STATUS_NO_MEMORY;
+    }
+    *number = memory->range_count;
+    memory->ranges[memory->range_count++] =
+        (struct memory_range){.base = base, .size = size, .offset = memory->size, .read_only = true};
+    memory->size += size;
+    return STATUS_OK;
+}
+
+void memory_show(struct guest_memory *memory, unsigned number, bool shown)
+{
+    struct memory_range *range = &memory->ranges[number];
+
+    if (__atomic_exchange_n(&range->hidden, !shown, __ATOMIC_SEQ_CST) == !shown)
+        return;
+    if (memory->observer && memory->observer->remapped)
+        memory->observer->remapped(memory->observer, number);
+}
+
 static const struct memory_range *range_of(const struct guest_memory *memory, uint64_t address)
 {
     for (unsigned i = 0; i < memory->range_count; i++) {
         const struct memory_range *range = &memory->ranges[i];
 
         if (address >= range->base && address - range->base < range->size)
-            return range;
+            return __atomic_load_n(&range->hidden, __ATOMIC_RELAXED) ? NULL : range;
     }
     return NULL;
 }

@@ -18,15 +18,23 @@ struct memory_range {
     uint64_t base;     /* guest physical, page aligned */
     uint64_t size;     /* bytes, page aligned */
     uint64_t offset;   /* of this range in the backing */
-    bool read_only;    /* ROM: guest writes are dropped */
+    bool read_only;    /* ROM: guest writes go to the bus, where a flash chip may take them */
+    bool hidden;       /* not there now: all accesses go to the bus. Changed by memory_show() alone */
 };
 
 /*
- * Told of every write to guest memory that a vCPU did not do itself (device DMA, loaders), after
- * the bytes are in place, so that dirty logs and translated code follow. Any thread.
+ * The engine, as far as guest memory concerns it. Any thread, which may be a vCPU's in the middle of an access.
+ *
+ * written(): told of every write to guest memory that a vCPU did not do itself (device DMA, loaders), after
+ * the bytes are in place, so that dirty logs and translated code follow. Hidden ranges are written too.
+ *
+ * remapped(): ranges[number].hidden has changed. The calling vCPU's next access goes by the new map, those of the
+ * others do soon: guests that hide memory from one processor while another uses it get what they ask for.
+ * The machine lock is held.
  */
 struct memory_observer {
     void (*written)(struct memory_observer *observer, uint64_t address, uint64_t size);
+    void (*remapped)(struct memory_observer *observer, unsigned number);
 };
 
 struct guest_memory {
@@ -43,8 +51,18 @@ struct guest_memory {
 enum status memory_init(struct guest_memory *memory, void *host, int fd, uint64_t ram) MUST_CHECK;
 
 /*
+ * Adds a range of ROM, which is visible at once; its bytes are the backing's next `size` ones, so there must be that many
+ * behind what ranges have so far. *number: of the range. Before engines are made. STATUS_INVALID (logged) for a
+ * range that is not page-aligned or overlaps another, STATUS_NO_MEMORY (logged) when the table is full.
+ */
+enum status memory_add_rom(struct guest_memory *memory, uint64_t base, uint64_t size, unsigned *number) MUST_CHECK;
+
+/* Shows or hides a range, and tells the observer if that is news. Machine lock held, or before the machine runs. */
+void memory_show(struct guest_memory *memory, unsigned number, bool shown);
+
+/*
  * The host address of [address, address + size), or NULL if not all of it is RAM of one range
- * (or, with write, if it is ROM). The caller who writes through it tells memory_wrote().
+ * that is shown (or, with write, if it is ROM). The caller who writes through it tells memory_wrote().
  */
 void *memory_at(const struct guest_memory *memory, uint64_t address, uint64_t size, bool write);
 

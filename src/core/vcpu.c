@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 
 #include "core/machine.h"
+#include "core/trace.h"
 #include "port/park.h"
 
 /* What sends a halted vCPU back into its engine, which alone knows whether the HLT is over. */
@@ -54,6 +55,8 @@ void vcpu_resume(struct vcpu *vcpu)
 void vcpu_get_state(struct vcpu *vcpu, struct cpu_state *state)
 {
     vcpu->engine->ops->get_state(vcpu, state);
+    if (vcpu->engine->ops->owns_waiting)
+        return;
     if (vcpu->activity == CPU_WAIT_FOR_SIPI || vcpu->activity == CPU_SHUTDOWN)
         state->activity = vcpu->activity;
 }
@@ -63,7 +66,7 @@ enum status vcpu_set_state(struct vcpu *vcpu, const struct cpu_state *state)
     enum status status = vcpu->engine->ops->set_state(vcpu, state);
 
     if (status == STATUS_OK)
-        vcpu->activity = state->activity;
+        vcpu->activity = vcpu->engine->ops->owns_waiting ? CPU_RUNNING : state->activity;
     return status;
 }
 
@@ -82,10 +85,18 @@ enum status vcpu_reset(struct vcpu *vcpu)
     return vcpu_set_state(vcpu, &state);
 }
 
+static void crash(struct vcpu *vcpu, enum vcpu_exit exit, enum machine_end end)
+{
+    vcpu->activity = CPU_SHUTDOWN;
+    if (vcpu->machine->crashed)
+        vcpu->machine->crashed(vcpu, exit);
+    machine_end(vcpu->machine, end, 0);
+}
+
 static void replace_state(struct vcpu *vcpu, const struct cpu_state *state)
 {
     if (vcpu_set_state(vcpu, state) != STATUS_OK)
-        machine_end(vcpu->machine, MACHINE_FAILED, 0);
+        crash(vcpu, VCPU_EXIT_FAILED, MACHINE_FAILED);
 }
 
 static void stay_paused(struct vcpu *vcpu)
@@ -102,6 +113,7 @@ static void take_init(struct vcpu *vcpu)
     struct cpu_state state;
 
     atomic_fetch_and(&vcpu->attention, ~(uint32_t)ATTENTION_INIT);
+    trace_power(vcpu->machine, "init", 0);
     vcpu_get_state(vcpu, &state);
     cpu_state_init(&state, signature(vcpu));
     state.activity = vcpu->index == 0 ? CPU_RUNNING : CPU_WAIT_FOR_SIPI;
@@ -118,6 +130,7 @@ static void take_sipi(struct vcpu *vcpu)
     vector = vcpu->sipi_vector;
     if (vcpu->activity != CPU_WAIT_FOR_SIPI)
         return;
+    trace_power(vcpu->machine, "sipi", vector);
     vcpu_get_state(vcpu, &state);
     state.segment[SEG_CS].selector = (uint16_t)(vector << 8);
     state.segment[SEG_CS].base = (uint64_t)vector << 12;
@@ -126,29 +139,60 @@ static void take_sipi(struct vcpu *vcpu)
     replace_state(vcpu, &state);
 }
 
+static const char *exit_name(enum vcpu_exit exit)
+{
+    static const char *const names[] = {
+        [VCPU_EXIT_ATTENTION] = "attention", [VCPU_EXIT_HALT] = "halt",   [VCPU_EXIT_SHUTDOWN] = "shutdown",
+        [VCPU_EXIT_FAILED] = "failed",       [VCPU_EXIT_DEBUG] = "debug",
+    };
+
+    return names[exit];
+}
+
+/* Out of the guest until the debugger resumes it. */
+static void stop_for_debugger(struct vcpu *vcpu)
+{
+    atomic_fetch_or(&vcpu->attention, ATTENTION_PAUSE);
+    if (vcpu->machine->debug_stopped)
+        vcpu->machine->debug_stopped(vcpu);
+}
+
+static void shut_down(struct vcpu *vcpu)
+{
+    if (!vcpu->machine->debug_shutdown) {
+        crash(vcpu, VCPU_EXIT_SHUTDOWN, MACHINE_TRIPLE_FAULT);
+        return;
+    }
+    vcpu->activity = CPU_SHUTDOWN;
+    vcpu->debug_event = (struct debug_event){.reason = DEBUG_SHUTDOWN};
+    stop_for_debugger(vcpu);
+}
+
 /* One stay in the engine. */
 static void run(struct vcpu *vcpu)
 {
+    enum vcpu_exit exit;
+
+    if (vcpu->activity == CPU_HALTED)
+        trace_power(vcpu->machine, "wake", 0);
     vcpu->activity = CPU_RUNNING;
-    switch (vcpu->engine->ops->run(vcpu)) {
+    exit = vcpu->engine->ops->run(vcpu);
+    trace_leave(vcpu, exit_name(exit));
+    switch (exit) {
     case VCPU_EXIT_ATTENTION:
         return;
     case VCPU_EXIT_HALT:
+        trace_power(vcpu->machine, "halt", 0);
         vcpu->activity = CPU_HALTED;
         return;
     case VCPU_EXIT_SHUTDOWN:
-        vcpu->activity = CPU_SHUTDOWN;
-        machine_end(vcpu->machine, MACHINE_TRIPLE_FAULT, 0);
+        shut_down(vcpu);
         return;
     case VCPU_EXIT_FAILED:
-        vcpu->activity = CPU_SHUTDOWN;
-        machine_end(vcpu->machine, MACHINE_FAILED, 0);
+        crash(vcpu, VCPU_EXIT_FAILED, MACHINE_FAILED);
         return;
     case VCPU_EXIT_DEBUG:
-        /* Out of the guest until the debugger resumes it. */
-        atomic_fetch_or(&vcpu->attention, ATTENTION_PAUSE);
-        if (vcpu->machine->debug_stopped)
-            vcpu->machine->debug_stopped(vcpu);
+        stop_for_debugger(vcpu);
         return;
     }
 }

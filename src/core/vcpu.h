@@ -31,7 +31,7 @@ enum attention {
 enum vcpu_exit {
     VCPU_EXIT_ATTENTION, /* an attention bit is set that the engine does not serve itself */
     VCPU_EXIT_HALT,      /* HLT with nothing deliverable: sleep until attention */
-    VCPU_EXIT_SHUTDOWN,  /* triple fault; the engine has logged the report */
+    VCPU_EXIT_SHUTDOWN,  /* triple fault */
     VCPU_EXIT_FAILED,    /* the engine cannot go on; it has logged why */
     VCPU_EXIT_DEBUG,     /* vcpu->debug_event: the debugger's turn */
 };

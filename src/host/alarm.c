@@ -22,7 +22,8 @@ static void alarm_set(struct alarm *port, uint64_t deadline_ns)
     atomic_store(&alarm->armed, deadline_ns);
 
     /* A zero time would disarm the timerfd. */
-    uint64_t at = deadline_ns ? deadline_ns : 1;
+    uint64_t on_host = host_clock_to_monotonic(alarm->clock, deadline_ns);
+    uint64_t at = on_host ? on_host : 1;
     const struct itimerspec when = {
         .it_value = {.tv_sec = (time_t)(at / NS_PER_SECOND), .tv_nsec = (long)(at % NS_PER_SECOND)},
     };
@@ -41,16 +42,19 @@ static void alarm_ready(struct loop_source *source)
     if (read(source->fd, &rings, sizeof(rings)) != sizeof(rings))
         return;
     atomic_store(&alarm->armed, UINT64_MAX);
-    alarm->rings(alarm);
+    if (!alarm->clock->held_at_ns)
+        alarm->rings(alarm);
 }
 
-enum status host_alarm_init(struct host_alarm *alarm, struct event_loop *loop, void (*rings)(struct host_alarm *alarm))
+enum status host_alarm_init(struct host_alarm *alarm, struct event_loop *loop, const struct host_clock *clock,
+                            void (*rings)(struct host_alarm *alarm))
 {
     int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 
     *alarm = (struct host_alarm){
         .alarm.set = alarm_set,
         .source.ready = alarm_ready,
+        .clock = clock,
         .armed = UINT64_MAX,
         .rings = rings,
     };

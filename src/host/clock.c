@@ -3,6 +3,8 @@
 
 #include <time.h>
 
+#include "base/bits.h"
+
 static uint64_t clock_read_ns(clockid_t id)
 {
     struct timespec now;
@@ -16,10 +18,12 @@ uint64_t host_monotonic_ns(void)
     return clock_read_ns(CLOCK_MONOTONIC);
 }
 
-static uint64_t clock_monotonic(struct clock *clock)
+static uint64_t clock_monotonic(struct clock *port)
 {
-    (void)clock;
-    return host_monotonic_ns();
+    const struct host_clock *clock = CONTAINER_OF(port, struct host_clock, clock);
+    uint64_t held = clock->held_at_ns;
+
+    return held ? held : host_monotonic_ns() - clock->behind_ns;
 }
 
 static uint64_t clock_wall(struct clock *clock)
@@ -28,7 +32,29 @@ static uint64_t clock_wall(struct clock *clock)
     return clock_read_ns(CLOCK_REALTIME);
 }
 
-void host_clock_init(struct clock *clock)
+void host_clock_init(struct host_clock *clock)
 {
-    *clock = (struct clock){.monotonic_ns = clock_monotonic, .wall_ns = clock_wall};
+    *clock = (struct host_clock){.clock = {.monotonic_ns = clock_monotonic, .wall_ns = clock_wall}};
+}
+
+void host_clock_hold(struct host_clock *clock)
+{
+    if (!clock->held_at_ns)
+        clock->held_at_ns = host_monotonic_ns() - clock->behind_ns;
+}
+
+uint64_t host_clock_release(struct host_clock *clock)
+{
+    uint64_t held = clock->held_at_ns, before = clock->behind_ns;
+
+    if (!held)
+        return 0;
+    clock->behind_ns = host_monotonic_ns() - held;
+    clock->held_at_ns = 0;
+    return clock->behind_ns - before;
+}
+
+uint64_t host_clock_to_monotonic(const struct host_clock *clock, uint64_t ns)
+{
+    return ns > UINT64_MAX - clock->behind_ns ? UINT64_MAX : ns + clock->behind_ns;
 }

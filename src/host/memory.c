@@ -84,9 +84,9 @@ void host_memory_destroy(struct host_memory *memory)
     *memory = (struct host_memory){.fd = -1};
 }
 
-enum status host_memory_clear(struct host_memory *memory)
+enum status host_memory_clear(struct host_memory *memory, uint64_t size)
 {
-    if (fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)memory->size) == 0)
+    if (fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)size) == 0)
         return STATUS_OK;
     log_error("cannot clear guest memory: %s", strerror(errno));
     return STATUS_IO;

@@ -25,8 +25,8 @@ struct host_memory {
 enum status host_memory_create(struct host_memory *memory, uint64_t size) MUST_CHECK;
 void host_memory_destroy(struct host_memory *memory); /* accepts a zeroed one */
 
-/* Back to zeroes, and the pages back to the host. Nobody else uses it meanwhile. */
-enum status host_memory_clear(struct host_memory *memory) MUST_CHECK;
+/* The first `size` bytes back to zeroes, and the pages back to the host. Nobody else uses it meanwhile. Page-aligned. */
+enum status host_memory_clear(struct host_memory *memory, uint64_t size) MUST_CHECK;
 
 /* How many bytes could be given now, and by whose word: a static string for a message. */
 uint64_t host_memory_available(const char **limited_by);

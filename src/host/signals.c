@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/bits.h"
@@ -15,7 +16,7 @@ static const int ending_signals[] = {
     SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGALRM, SIGXCPU, SIGUSR2, SIGVTALRM, SIGPROF, SIGIO, SIGPWR,
 };
 
-static const int event_signals[] = {SIGUSR1, SIGTSTP, SIGCONT, SIGWINCH};
+static const int event_signals[] = {SIGUSR1, SIGTSTP, SIGCONT, SIGCHLD, SIGWINCH};
 
 static bool signal_is_ignored(int number)
 {
@@ -100,6 +101,13 @@ static void signals_stop_process(void)
     (void)kill(getpid(), SIGSTOP);
 }
 
+/* Children that nobody waits for: the probe for KVM takes a while to die, or for ever. */
+static void signals_bury_children(void)
+{
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ;
+}
+
 static void signals_ready(struct loop_source *source)
 {
     struct host_signals *signals = CONTAINER_OF(source, struct host_signals, source);
@@ -113,6 +121,8 @@ static void signals_ready(struct loop_source *source)
         signals_stop_process();
     else if (info.ssi_signo == SIGCONT)
         signals->resumed(signals);
+    else if (info.ssi_signo == SIGCHLD)
+        signals_bury_children();
     else if (info.ssi_signo == SIGWINCH)
         signals->resized(signals);
     else
@@ -130,6 +140,7 @@ enum status host_signals_init(struct host_signals *signals, struct event_loop *l
         log_error("cannot receive signals: %s", strerror(errno));
         return STATUS_NO_MEMORY;
     }
+    signals_bury_children(); /* of those that died before, no signal comes any more */
     signals->source = (struct loop_source){.ready = signals_ready};
     enum status status = loop_add(loop, &signals->source, fd);
     if (status != STATUS_OK)

@@ -22,7 +22,8 @@ struct host_signals {
 /*
  * Blocks the event signals in this thread and those it will start, ignores SIGPIPE, and lets every
  * other deadly signal restore the terminal on its way. A signal that was ignored when the program
- * started (nohup) stays ignored. Before the first thread and before the terminal is raw; the four
+ * started (nohup) stays ignored. Children that end are buried: nobody else waits for any. Before the first thread and
+ * before the terminal is raw; the four
  * callbacks are set, and run in the loop's thread.
  */
 enum status host_signals_init(struct host_signals *signals, struct event_loop *loop) MUST_CHECK;

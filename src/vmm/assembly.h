@@ -11,10 +11,11 @@
 #include "vmm/options.h"
 
 struct engine_ops;
+struct firmware;
 struct host_memory;
 struct images;
 
-/* What a machine is made from. All is borrowed, for as long as the machine lives; images for the call. */
+/* What a machine is made from. All is borrowed, for as long as the machine lives; images for the call, unless there is firmware. */
 struct assembly_parts {
     const struct vmm_options *options;
     const struct engine_ops *engine;
@@ -24,7 +25,9 @@ struct assembly_parts {
     struct host_memory *memory; /* zeroed */
     const struct images *images;
     struct backends *backends;
+    struct firmware *firmware;
     uint32_t tsc_khz;
+    struct trace trace; /* as machine->trace */
     void (*ended)(struct machine *machine); /* as machine->ended */
 };
 
@@ -34,7 +37,7 @@ struct assembly {
     struct devices devices;
 };
 
-/* A machine at its kernel's first instruction. Logs its errors. The main thread. */
+/* A machine at the first instruction of its kernel or firmware. Logs its errors. The main thread. */
 enum status assembly_create(struct assembly *assembly, const struct assembly_parts *parts) MUST_CHECK;
 
 /* No vCPU thread is left. Accepts what assembly_create() could not finish, and a zeroed one. */

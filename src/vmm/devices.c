@@ -1,22 +1,22 @@
 #include "vmm/devices.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend/aio.h"
 #include "backend/vsock.h"
+#include "base/bits.h"
 #include "dev/virtio/block.h"
 #include "dev/virtio/rng.h"
 #include "dev/virtio/vsock.h"
 #include "host/entropy.h"
 #include "host/tty.h"
 #include "port/log.h"
-#include "vmm/disks.h"
+#include "vmm/spec.h"
 
 /* The slots of the board's contract (docs/machine.md). */
 enum { SLOT_RNG = 1, SLOT_BALLOON = 2, SLOT_CONSOLE = 3, SLOT_VSOCK = 4, SLOT_NETS = 5, SLOT_DISKS = 9 };
-
-#define CID "cid="
 
 _Static_assert(SLOT_NETS + VMM_NETS <= SLOT_DISKS, "every network card has its slot");
 _Static_assert(SLOT_DISKS + VMM_DISKS <= Q35_VIRTIO_SLOT + Q35_VIRTIO_SLOTS, "every disk has its slot");
@@ -25,6 +25,7 @@ _Static_assert(SLOT_DISKS + VMM_DISKS <= Q35_VIRTIO_SLOT + Q35_VIRTIO_SLOTS, "ev
 static enum status backends_open_vsock(struct backends *backends, const char *spec)
 {
     char *path = strdup(spec), *rest = path, *end = NULL;
+    const char *cid;
     enum status status = STATUS_OK;
 
     if (!path) {
@@ -33,8 +34,9 @@ static enum status backends_open_vsock(struct backends *backends, const char *sp
     }
     (void)strsep(&rest, ",");
     backends->vsock_cid = VIRTIO_VSOCK_FIRST_GUEST;
-    if (rest && strncmp(rest, CID, strlen(CID)) == 0)
-        backends->vsock_cid = strtoull(rest + strlen(CID), &end, 10);
+    cid = rest ? spec_value(rest, "cid") : NULL;
+    if (cid)
+        backends->vsock_cid = strtoull(cid, &end, 10);
     if (path[0] == '\0' || (rest && (!end || *end != '\0')) || backends->vsock_cid < VIRTIO_VSOCK_FIRST_GUEST ||
         backends->vsock_cid >= UINT32_MAX) {
         log_error("--vsock takes PATH[,cid=N], with N from 3 to 4294967294, not '%s'", spec);
@@ -52,9 +54,9 @@ enum status backends_open(struct backends *backends, const struct vmm_options *o
 
     host_entropy_init(&backends->entropy);
     if (options->disk_count > 0)
-        status = aio_create(AIO_AUTO, &backends->disk_engine);
+        status = aio_create(AIO_AUTO, &backends->aio);
     for (unsigned i = 0; i < options->disk_count && status == STATUS_OK; i++)
-        status = vmm_disk_open(options->disks[i], backends->disk_engine, &backends->disks[i]);
+        status = vmm_disk_open(options->disks[i], backends->aio, &backends->disks[i]);
     for (unsigned i = 0; i < options->net_count && status == STATUS_OK; i++)
         status = vmm_net_open(options->nets[i], options->name, i, options->cpus, &backends->nets[i]);
     if (status == STATUS_OK && options->vsock)
@@ -73,8 +75,8 @@ void backends_attach(struct backends *backends, struct lock *machine_lock)
 void backends_close(struct backends *backends)
 {
     for (unsigned i = 0; i < VMM_DISKS; i++)
-        vmm_disk_close(backends->disks[i]);
-    aio_destroy(backends->disk_engine);
+        vmm_disk_close(&backends->disks[i]);
+    aio_destroy(backends->aio);
     for (unsigned i = 0; i < VMM_NETS; i++)
         vmm_net_close(&backends->nets[i]);
     vsock_host_close(backends->vsock);
@@ -102,12 +104,13 @@ static enum status devices_add_rng(struct devices *devices, struct entropy *entr
     return STATUS_OK;
 }
 
-static enum status devices_add_balloon(struct devices *devices)
+static enum status devices_add_balloon(struct devices *devices, uint64_t bytes)
 {
     devices->balloon = devices_add(devices, SLOT_BALLOON, sizeof(*devices->balloon));
     if (!devices->balloon)
         return STATUS_NO_MEMORY;
     virtio_balloon_init(devices->balloon);
+    virtio_balloon_set_target(devices->balloon, (uint32_t)(bytes >> PAGE_SHIFT));
     return STATUS_OK;
 }
 
@@ -142,16 +145,13 @@ static enum status devices_add_net(struct devices *devices, unsigned number, str
     return STATUS_OK;
 }
 
-static enum status devices_add_disk(struct devices *devices, unsigned slot, struct block *block, const char *spec,
-                                    unsigned cpus)
+static enum status devices_add_disk(struct devices *devices, unsigned number, struct vmm_disk *disk, unsigned cpus)
 {
-    struct virtio_block *disk = devices_add(devices, slot, sizeof(*disk));
-    char serial[DISK_SERIAL + 1];
+    struct virtio_block *model = devices_add(devices, SLOT_DISKS + number, sizeof(*model));
 
-    if (!disk)
+    if (!model)
         return STATUS_NO_MEMORY;
-    vmm_disk_serial(spec, serial);
-    virtio_block_init(disk, block, serial, cpus);
+    virtio_block_init(model, disk->block, disk->serial, cpus);
     return STATUS_OK;
 }
 
@@ -160,7 +160,7 @@ enum status devices_create(struct devices *devices, struct backends *backends, c
     enum status status = devices_add_rng(devices, &backends->entropy);
 
     if (status == STATUS_OK)
-        status = devices_add_balloon(devices);
+        status = devices_add_balloon(devices, options->balloon);
     if (status == STATUS_OK && options->virtio_console)
         status = devices_add_console(devices, backends->console);
     if (status == STATUS_OK && backends->vsock)
@@ -169,37 +169,67 @@ enum status devices_create(struct devices *devices, struct backends *backends, c
         if (backends->nets[i].network)
             status = devices_add_net(devices, i, &backends->nets[i], options->cpus);
     for (unsigned i = 0; i < options->disk_count && status == STATUS_OK; i++)
-        status = devices_add_disk(devices, SLOT_DISKS + i, backends->disks[i], options->disks[i], options->cpus);
+        status = devices_add_disk(devices, i, &backends->disks[i], options->cpus);
     return status;
+}
+
+/* The lock of the machine that a device is in; before it is in one, nobody else has it. */
+static void device_lock(struct virtio *virtio)
+{
+    if (virtio->machine)
+        lock_acquire(&virtio->machine->lock);
+}
+
+static void device_unlock(struct virtio *virtio)
+{
+    if (virtio->machine)
+        lock_release(&virtio->machine->lock);
 }
 
 void devices_resize_console(struct devices *devices)
 {
     struct virtio_console *console = devices->console;
-    struct machine *machine = console ? console->virtio.machine : NULL;
     uint16_t columns, rows;
 
     if (!console || !host_tty_size(&columns, &rows))
         return;
-    if (machine)
-        lock_acquire(&machine->lock);
+    device_lock(&console->virtio);
     virtio_console_resize(console, columns, rows);
-    if (machine)
-        lock_release(&machine->lock);
+    device_unlock(&console->virtio);
+}
+
+void devices_print(struct devices *devices)
+{
+    static const struct {
+        enum virtio_balloon_statistic statistic;
+        const char *name;
+    } lines[] = {
+        {BALLOON_TOTAL, "guest's memory, KiB"},
+        {BALLOON_AVAILABLE, "guest's available, KiB"},
+        {BALLOON_FREE, "guest's unused, KiB"},
+    };
+    struct virtio_balloon *balloon = devices->balloon;
+
+    if (!balloon || !balloon->virtio.machine)
+        return;
+    device_lock(&balloon->virtio);
+    log_info("  %-28s %12" PRIu64, "balloon, KiB", (uint64_t)balloon->state.actual << (PAGE_SHIFT - 10));
+    for (size_t i = 0; i < ARRAY_LENGTH(lines); i++)
+        if (balloon->statistics[lines[i].statistic] != BALLOON_UNKNOWN)
+            log_info("  %-28s %12" PRIu64, lines[i].name, balloon->statistics[lines[i].statistic] >> 10);
+    (void)virtio_balloon_poll(balloon);
+    device_unlock(&balloon->virtio);
 }
 
 bool devices_set_link(struct devices *devices, unsigned number, bool up)
 {
     struct virtio_net *card = devices->nets[number];
-    struct machine *machine = card ? card->virtio.machine : NULL;
 
     if (!card)
         return false;
-    if (machine)
-        lock_acquire(&machine->lock);
+    device_lock(&card->virtio);
     virtio_net_set_link(card, up);
-    if (machine)
-        lock_release(&machine->lock);
+    device_unlock(&card->virtio);
     return true;
 }
 

@@ -8,77 +8,67 @@
 #include "backend/disk.h"
 #include "base/bits.h"
 #include "port/log.h"
-
-#define FORMAT "format="
-#define SERIAL "serial="
-#define BACKING "backing="
-#define CACHE "cache="
+#include "vmm/spec.h"
 
 /* Points into a copy of the spec. */
 struct disk_spec {
-    char *path;
-    const char *serial;
     struct disk_options options;
+    const char *serial;
 };
 
-static bool starts_with(const char *text, const char *prefix)
+static enum status unknown_value(const char *spec, const char *name, const char *value)
 {
-    return strncmp(text, prefix, strlen(prefix)) == 0;
+    log_error("--disk %s: %s %s is not known; 'man lodge-run' lists them", spec, name, value);
+    return STATUS_INVALID;
 }
 
-/* Which of the names the value is, or -1 after logging that it is none. */
-static int spec_choose(const char *spec, const char *word, const char *value, const char *const *names, size_t count)
+static bool cache_parse(const char *name, enum disk_cache *cache)
 {
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(names[i], value) == 0)
-            return (int)i;
-    log_error("--disk %s: %s is not known; lodge-run(1) tells what there is", spec, word);
-    return -1;
-}
-
-static enum status spec_take_choice(struct disk_spec *disk, const char *spec, const char *word)
-{
-    static const char *const formats[] = {[IMAGE_AUTO] = "auto", [IMAGE_RAW] = "raw", [IMAGE_QCOW2] = "qcow2"};
-    static const char *const rules[] = {
-        [BACKING_BESIDE] = "beside", [BACKING_ALLOW] = "allow", [BACKING_DENY] = "deny"};
-    static const char *const caches[] = {
+    static const char *const names[] = {
         [DISK_CACHE_WRITEBACK] = "writeback", [DISK_CACHE_DIRECT] = "direct", [DISK_CACHE_UNSAFE] = "unsafe"};
-    int chosen;
 
-    if (starts_with(word, FORMAT)) {
-        chosen = spec_choose(spec, word, word + strlen(FORMAT), formats, ARRAY_LENGTH(formats));
-        disk->options.format = (enum image_format)(chosen < 0 ? 0 : chosen);
-    } else if (starts_with(word, BACKING)) {
-        chosen = spec_choose(spec, word, word + strlen(BACKING), rules, ARRAY_LENGTH(rules));
-        disk->options.backing = (enum backing_rule)(chosen < 0 ? 0 : chosen);
-    } else {
-        chosen = spec_choose(spec, word, word + strlen(CACHE), caches, ARRAY_LENGTH(caches));
-        disk->options.cache = (enum disk_cache)(chosen < 0 ? 0 : chosen);
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        if (strcmp(names[i], name) == 0) {
+            *cache = (enum disk_cache)i;
+            return true;
+        }
     }
-    return chosen < 0 ? STATUS_INVALID : STATUS_OK;
+    return false;
 }
 
-static enum status spec_take(struct disk_spec *disk, const char *spec, const char *word)
+static enum status take_serial(struct disk_spec *disk, const char *spec, const char *serial)
 {
-    if (starts_with(word, FORMAT) || starts_with(word, BACKING) || starts_with(word, CACHE))
-        return spec_take_choice(disk, spec, word);
+    disk->serial = serial;
+    if (strlen(serial) <= DISK_SERIAL)
+        return STATUS_OK;
+    log_error("--disk %s: a serial number has at most %d bytes", spec, (int)DISK_SERIAL);
+    return STATUS_INVALID;
+}
+
+static enum status take_word(struct disk_spec *disk, const char *spec, const char *word)
+{
+    struct disk_options *options = &disk->options;
+    const char *value;
+
     if (strcmp(word, "readonly") == 0) {
-        disk->options.read_only = true;
-    } else if (strcmp(word, "discard-changes") == 0) {
-        disk->options.discard_changes = true;
-    } else if (starts_with(word, SERIAL)) {
-        disk->serial = word + strlen(SERIAL);
-        if (strlen(disk->serial) > DISK_SERIAL) {
-            log_error("--disk %s: a serial number has at most %d bytes", spec, (int)DISK_SERIAL);
-            return STATUS_INVALID;
-        }
-    } else {
-        log_error("--disk %s: '%s' is not known (there are: format=, readonly, discard-changes, backing=, cache=, "
-                  "serial=)",
-                  spec, word);
-        return STATUS_INVALID;
+        options->read_only = true;
+        return STATUS_OK;
     }
-    return STATUS_OK;
+    if (strcmp(word, "discard-changes") == 0) {
+        options->discard_changes = true;
+        return STATUS_OK;
+    }
+    if ((value = spec_value(word, "serial")))
+        return take_serial(disk, spec, value);
+    if ((value = spec_value(word, "format")))
+        return image_format_parse(value, &options->format) ? STATUS_OK : unknown_value(spec, "format", value);
+    if ((value = spec_value(word, "backing")))
+        return backing_rule_parse(value, &options->backing) ? STATUS_OK : unknown_value(spec, "backing", value);
+    if ((value = spec_value(word, "cache")))
+        return cache_parse(value, &options->cache) ? STATUS_OK : unknown_value(spec, "cache", value);
+    log_error("--disk %s: '%s' is not known (there are: format=, readonly, discard-changes, serial=, backing=, cache=)",
+              spec, word);
+    return STATUS_INVALID;
 }
 
 /* Cuts copy, which is spec's, at its commas. */
@@ -87,47 +77,43 @@ static enum status spec_parse(struct disk_spec *disk, const char *spec, char *co
     enum status status = STATUS_OK;
     char *rest = copy;
 
-    *disk = (struct disk_spec){.path = strsep(&rest, ","), .serial = ""};
-    if (disk->path[0] == '\0') {
+    *disk = (struct disk_spec){.options.path = strsep(&rest, ","), .serial = ""};
+    if (disk->options.path[0] == '\0') {
         log_error("--disk needs a file");
         return STATUS_INVALID;
     }
     while (rest && status == STATUS_OK)
-        status = spec_take(disk, spec, strsep(&rest, ","));
+        status = take_word(disk, spec, strsep(&rest, ","));
+    if (status == STATUS_OK && disk->options.read_only && disk->options.discard_changes) {
+        log_error("--disk %s: readonly and discard-changes exclude each other", spec);
+        status = STATUS_INVALID;
+    }
     return status;
 }
 
-enum status vmm_disk_open(const char *spec, struct aio_engine *engine, struct block **block)
+enum status vmm_disk_open(const char *text, struct aio_engine *engine, struct vmm_disk *disk)
 {
-    struct disk_spec disk;
-    char *copy = strdup(spec);
+    struct disk_spec spec;
+    char *copy = strdup(text);
     enum status status;
 
+    *disk = (struct vmm_disk){0};
     if (!copy) {
-        log_error("no memory for disk %s", spec);
+        log_error("no memory for disk %s", text);
         return STATUS_NO_MEMORY;
     }
-    status = spec_parse(&disk, spec, copy);
-    disk.options.path = disk.path;
-    disk.options.engine = engine;
+    status = spec_parse(&spec, text, copy);
+    spec.options.engine = engine;
     if (status == STATUS_OK)
-        status = disk_open(&disk.options, block);
+        status = disk_open(&spec.options, &disk->block);
+    if (status == STATUS_OK)
+        (void)snprintf(disk->serial, sizeof(disk->serial), "%s", spec.serial);
     free(copy);
     return status;
 }
 
-void vmm_disk_close(struct block *block)
+void vmm_disk_close(struct vmm_disk *disk)
 {
-    (void)disk_close(block); /* logged */
-}
-
-void vmm_disk_serial(const char *spec, char serial[DISK_SERIAL + 1])
-{
-    struct disk_spec disk;
-    char *copy = strdup(spec);
-
-    serial[0] = '\0';
-    if (copy && spec_parse(&disk, spec, copy) == STATUS_OK)
-        (void)snprintf(serial, DISK_SERIAL + 1, "%s", disk.serial);
-    free(copy);
+    (void)disk_close(disk->block); /* logged */
+    *disk = (struct vmm_disk){0};
 }

@@ -5,6 +5,7 @@
 
 #include "core/engine.h"
 #include "engine/dbt/dbt.h"
+#include "engine/kvm/kvm.h"
 #include "port/log.h"
 #include "vmm/options.h"
 #include "vmm/probe.h"
@@ -16,25 +17,35 @@ const char *const *vmm_engine_names(void)
     return engine_names;
 }
 
-/*
- * The translator runs everywhere. The probe is made although KVM cannot be chosen yet, because what
- * the user can do about it differs: a missing permission is theirs to fix.
- */
+#define KVM_DEVICE "/dev/kvm"
+
+/* The translator runs everywhere; KVM is faster where it runs at all. */
 static void choose_by_probe(struct engine_choice *choice)
 {
     choice->ops = &dbt_engine_ops;
-    if (probe_kvm(choice->reason, sizeof(choice->reason)))
-        (void)snprintf(choice->reason, sizeof(choice->reason),
-                       "/dev/kvm works, but the KVM engine is not in this build");
+    if (!probe_kvm(KVM_DEVICE, &choice->tsc_khz, choice->reason, sizeof(choice->reason)))
+        return;
+    choice->ops = &kvm_engine_ops;
+    (void)snprintf(choice->reason, sizeof(choice->reason), KVM_DEVICE " runs a 64-bit guest");
+}
+
+/* Asked for by name, it must not hang either: it is probed too, and refused with what the probe found. */
+static enum status choose_kvm(struct engine_choice *choice)
+{
+    char reason[ENGINE_REASON];
+
+    choice->ops = &kvm_engine_ops;
+    if (probe_kvm(KVM_DEVICE, &choice->tsc_khz, reason, sizeof(reason)))
+        return STATUS_OK;
+    log_error("engine kvm cannot be used: %s; use --engine dbt", reason);
+    return STATUS_UNSUPPORTED;
 }
 
 enum status engine_choose(const char *name, struct engine_choice *choice)
 {
     *choice = (struct engine_choice){0};
-    if (strcmp(name, "kvm") == 0) {
-        log_error("the KVM engine is not in this build; use --engine dbt");
-        return STATUS_UNSUPPORTED;
-    }
+    if (strcmp(name, "kvm") == 0)
+        return choose_kvm(choice);
     if (strcmp(name, "dbt") == 0)
         choice->ops = &dbt_engine_ops;
     else

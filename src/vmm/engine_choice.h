@@ -2,6 +2,8 @@
 #ifndef LODGE_VMM_ENGINE_CHOICE_H
 #define LODGE_VMM_ENGINE_CHOICE_H
 
+#include <stdint.h>
+
 #include "base/status.h"
 
 struct engine_ops;
@@ -10,6 +12,7 @@ enum { ENGINE_REASON = 200 };
 
 struct engine_choice {
     const struct engine_ops *ops;
+    uint32_t tsc_khz;           /* of the time stamp counter, as the engine knows it; 0: nobody has said */
     char reason[ENGINE_REASON]; /* why "auto" came to it; empty when it was named */
 };
 

@@ -16,8 +16,10 @@ static enum status image_read(struct host_file *file, const char *kind, const ch
 
 enum status images_read(struct images *images, const struct vmm_options *options)
 {
-    enum status status = image_read(&images->kernel, "kernel", options->kernel, options->memory);
+    enum status status = STATUS_OK;
 
+    if (options->kernel)
+        status = image_read(&images->kernel, "kernel", options->kernel, options->memory);
     for (unsigned i = 0; i < options->initrd_count && status == STATUS_OK; i++) {
         struct host_file *file = &images->initrds[i];
 

@@ -6,12 +6,7 @@
 #include <string.h>
 
 #include "port/log.h"
-
-/* What follows a word like "mac=" of the text; NULL: it does not begin so. */
-static const char *value_of(const char *text, const char *word)
-{
-    return strncmp(text, word, strlen(word)) == 0 ? text + strlen(word) : NULL;
-}
+#include "vmm/spec.h"
 
 static bool port_parse(const char *text, uint16_t *port)
 {
@@ -80,7 +75,8 @@ static enum status take_mac(struct net_spec *spec, const char *value)
         int high = digit_of(value[3 * i]), low = digit_of(value[3 * i + 1]);
 
         valid = high >= 0 && low >= 0 && (i == PACKET_MAC - 1 || value[3 * i + 2] == ':');
-        spec->mac[i] = valid ? (uint8_t)(high << 4 | low) : 0;
+        if (valid)
+            spec->mac[i] = (uint8_t)(high << 4 | low);
     }
     if (!valid || spec->mac[0] & 1 || memcmp(spec->mac, "\0\0\0\0\0", PACKET_MAC) == 0) {
         log_error("--net: mac=%s is not the address of a card, like 52:54:00:12:34:56", value);
@@ -107,11 +103,11 @@ static enum status take_word(struct net_spec *spec, const char *word)
     bool user = spec->kind == NET_USER;
     const char *value;
 
-    if (spec->kind != NET_NONE && (value = value_of(word, "mac=")))
+    if (spec->kind != NET_NONE && (value = spec_value(word, "mac")))
         return take_mac(spec, value);
-    if (user && (value = value_of(word, "forward=")))
+    if (user && (value = spec_value(word, "forward")))
         return take_forward(spec, value);
-    if (user && (value = value_of(word, "hostname=")))
+    if (user && (value = spec_value(word, "hostname")))
         return take_name("hostname", value, spec->hostname);
     if (user && strcmp(word, "restrict") == 0) {
         spec->user.restricted = true;
@@ -125,7 +121,7 @@ static enum status take_word(struct net_spec *spec, const char *word)
 
 static enum status take_kind(struct net_spec *spec, const char *word)
 {
-    const char *interface = value_of(word, "tap=");
+    const char *interface = spec_value(word, "tap");
 
     if (interface) {
         spec->kind = NET_TAP;

@@ -7,15 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "vmm/probe_kvm.h"
 
 enum {
     PROBE_LIMIT_MS = 400, /* where KVM works, the guest answers in a few */
-    PROBE_REAP_TRIES = 20,
-    PROBE_REAP_PAUSE_US = 1000,
 };
 
 /*
@@ -33,10 +30,10 @@ static void probe_let_go(int verdict_fd)
     (void)close_range(4, ~0u, 0);
 }
 
-static _Noreturn void probe_child(int verdict_fd)
+static _Noreturn void probe_child(const char *device, int verdict_fd)
 {
     probe_let_go(verdict_fd);
-    struct probe_verdict verdict = probe_kvm_child();
+    struct probe_verdict verdict = probe_kvm_child(device);
     ssize_t written = write(3, &verdict, sizeof(verdict));
     _exit(written == sizeof(verdict) ? 0 : 1);
 }
@@ -49,57 +46,74 @@ static bool probe_wait(int verdict_fd, struct probe_verdict *verdict)
     return poll(&answer, 1, PROBE_LIMIT_MS) == 1 && read(verdict_fd, verdict, sizeof(*verdict)) == sizeof(*verdict);
 }
 
-/* Never a wait without a limit: a child that hangs in the kernel does not die. init buries it after us. */
-static void probe_bury(pid_t child)
+/*
+ * Nobody waits for the child: to take its machine apart costs the kernel tens of milliseconds, and one that hangs in the
+ * kernel does not die at all. Whoever receives our signals buries it (host/signals.h), or init does after us.
+ */
+static void probe_abandon(pid_t child)
 {
     (void)kill(child, SIGKILL);
-    for (int i = 0; i < PROBE_REAP_TRIES && waitpid(child, NULL, WNOHANG) == 0; i++)
-        (void)usleep(PROBE_REAP_PAUSE_US);
 }
 
-static bool probe_explain(const struct probe_verdict *verdict, char *reason, size_t room)
+/* What there is to do about it is said where the user can do something. */
+static void probe_explain_open(const char *device, int error, char *reason, size_t room)
+{
+    const char *advice = "";
+
+    if (error == EACCES || error == EPERM)
+        advice = "; 'sudo usermod -aG kvm $USER' and a new login give access";
+    else if (error == ENOENT)
+        advice = "; the host has no KVM, or its kvm-intel or kvm-amd module is not loaded";
+    (void)snprintf(reason, room, "%s: %s%s", device, strerror(error), advice);
+}
+
+static bool probe_explain(const char *device, const struct probe_verdict *verdict, char *reason, size_t room)
 {
     switch (verdict->step) {
     case PROBE_WORKS:
         return true;
     case PROBE_OPEN:
-        (void)snprintf(reason, room, "/dev/kvm: %s", strerror(verdict->error));
+        probe_explain_open(device, verdict->error, reason, room);
         return false;
     case PROBE_SETUP:
-        (void)snprintf(reason, room, "/dev/kvm opens but gives no virtual machine: %s", strerror(verdict->error));
+        (void)snprintf(reason, room, "%s opens but gives no virtual machine: %s", device,
+                       strerror(verdict->error));
         return false;
     case PROBE_RUN:
-        (void)snprintf(reason, room, "/dev/kvm does not run a 64-bit guest: %s", strerror(verdict->error));
+        (void)snprintf(reason, room, "%s does not run a 64-bit guest: %s", device, strerror(verdict->error));
         return false;
     default:
-        (void)snprintf(reason, room, "/dev/kvm does not run a 64-bit guest (exit reason %u)", verdict->detail);
+        (void)snprintf(reason, room, "%s does not run a 64-bit guest (exit reason %u)", device, verdict->detail);
         return false;
     }
 }
 
-bool probe_kvm(char *reason, size_t room)
+bool probe_kvm(const char *device, uint32_t *tsc_khz, char *reason, size_t room)
 {
     struct probe_verdict verdict;
     int ends[2];
 
+    *tsc_khz = 0;
     if (pipe2(ends, O_CLOEXEC) != 0) {
-        (void)snprintf(reason, room, "cannot probe /dev/kvm: %s", strerror(errno));
+        (void)snprintf(reason, room, "cannot probe %s: %s", device, strerror(errno));
         return false;
     }
     pid_t child = fork();
     if (child == 0)
-        probe_child(ends[1]);
+        probe_child(device, ends[1]);
     close(ends[1]);
     bool works = false;
-    if (child < 0)
-        (void)snprintf(reason, room, "cannot probe /dev/kvm: %s", strerror(errno));
-    else if (probe_wait(ends[0], &verdict))
-        works = probe_explain(&verdict, reason, room);
-    else
-        (void)snprintf(reason, room, "/dev/kvm opens but does not run a 64-bit guest (no answer in %d ms)",
+    if (child < 0) {
+        (void)snprintf(reason, room, "cannot probe %s: %s", device, strerror(errno));
+    } else if (probe_wait(ends[0], &verdict)) {
+        works = probe_explain(device, &verdict, reason, room);
+        *tsc_khz = works ? verdict.detail : 0;
+    } else {
+        (void)snprintf(reason, room, "%s opens but does not run a 64-bit guest (no answer in %d ms)", device,
                        PROBE_LIMIT_MS);
+    }
     if (child > 0)
-        probe_bury(child);
+        probe_abandon(child);
     close(ends[0]);
     return works;
 }

@@ -1,12 +1,14 @@
 /*
  * The guest of the KVM probe: what every 64-bit kernel does in its first microseconds, since hosts
  * are known where plain arithmetic runs and this does not. Descriptor tables, CR3, a segment
- * reload, two exceptions, a trip to user mode and back by SYSCALL. At the end it answers through
- * port 0x10 with the sum of the steps it went through.
+ * reload, two exceptions, SSE, a page fault, an interrupt from the local APIC, a trip to user mode and
+ * back by SYSCALL. At the end it answers through port 0x10 with the sum of the steps it went through.
  *
- * It is position independent, 4 KiB at most, entered in 64-bit mode with its page tables and
- * EFER.SCE set, all memory identity-mapped, writable and open to user mode.
+ * It is position independent, 4 KiB at most, entered in 64-bit mode with its page tables, EFER.SCE
+ * and CR4.OSFXSR set, its first 2 MiB identity-mapped, writable and open to user mode, nothing else mapped.
  */
+    .set UNMAPPED, 0x200000
+    .set VECTOR, 0x30                # of the interrupt
     .section .rodata
     .globl probe_guest
     .globl probe_guest_end
@@ -43,6 +45,39 @@ reloaded:
     invlpg idt(%rip)
     int3                             # + 1
     ud2                              # + 2
+
+    movl $0x3f800000, %eax           # SSE: 1.0 + 1.0 = 2.0
+    movd %eax, %xmm3
+    addss %xmm3, %xmm3
+    movd %xmm3, %eax
+    cmpl $0x40000000, %eax
+    jne failed
+    addl $16, %ebx
+
+    leaq page_fault(%rip), %rax      # IDT entry 14
+    leaq idt + 14 * 16(%rip), %rdi
+    call set_gate
+    movl $UNMAPPED, %esi
+touch:
+    movq (%rsi), %rax                # + 32
+touched:
+    leaq interrupt(%rip), %rax
+    leaq idt + VECTOR * 16(%rip), %rdi
+    call set_gate
+    movl $0x1b, %ecx                 # IA32_APIC_BASE: x2APIC mode
+    rdmsr
+    orl $0xc00, %eax
+    wrmsr
+    movl $0x80f, %ecx                # SVR: enabled
+    movl $0x1ff, %eax
+    xorl %edx, %edx
+    wrmsr
+    sti
+    movl $0x83f, %ecx                # SELF IPI
+    movl $VECTOR, %eax
+    wrmsr                            # + 64
+    nop
+    cli
 
     movl $0xc0000082, %ecx           # LSTAR
     leaq back(%rip), %rax
@@ -99,6 +134,24 @@ undefined:
     addl $2, %ebx
     addq $2, (%rsp)
     iretq
+page_fault:
+    popq %rax                        # error code: a read of what is not present
+    testl %eax, %eax
+    jnz failed
+    movq %cr2, %rax
+    cmpq $UNMAPPED, %rax
+    jne failed
+    addl $32, %ebx
+    leaq touched(%rip), %rax
+    movq %rax, (%rsp)
+    iretq
+interrupt:
+    addl $64, %ebx
+    movl $0x80b, %ecx                # EOI
+    xorl %eax, %eax
+    xorl %edx, %edx
+    wrmsr
+    iretq
 
     .balign 16
 gdt:
@@ -112,7 +165,7 @@ gdtr:
     .quad 0
     .balign 16
 idt:
-    .fill 7 * 16, 1, 0
+    .fill (VECTOR + 1) * 16, 1, 0
 idtr:
     .word idtr - idt - 1
     .quad 0

@@ -18,12 +18,12 @@ enum {
     PROBE_PD = 0x3000,
     PROBE_CODE = 0x4000,
     PROBE_PORT = 0x10,
-    PROBE_SUM = 1 + 2 + 4 + 8, /* of the guest's steps */
+    PROBE_SUM = 1 + 2 + 4 + 8 + 16 + 32 + 64, /* of the guest's steps */
     PROBE_CPUID_ENTRIES = 256,
     PTE_P_RW_US = 0x07,
     PTE_PS = 0x80,
     CR0_PE_ET_NE_WP = 0x10031,
-    CR4_PAE = 0x20,
+    CR4_PAE_OSFXSR = 0x220,
     EFER_SCE_LME_LMA = 0x501,
 };
 
@@ -52,7 +52,7 @@ static int probe_create_vm(struct probe_vm *probe)
         return -1;
     probe_fill_memory(probe->memory);
     probe->vm = ioctl(probe->kvm, KVM_CREATE_VM, 0);
-    if (probe->vm < 0)
+    if (probe->vm < 0 || ioctl(probe->vm, KVM_CREATE_IRQCHIP, 0) < 0)
         return -1;
     const struct kvm_userspace_memory_region region = {
         .memory_size = PROBE_MEMORY,
@@ -115,11 +115,18 @@ static int probe_set_registers(const struct probe_vm *probe)
     sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
     sregs.cr0 = CR0_PG | CR0_PE_ET_NE_WP;
     sregs.cr3 = PROBE_PML4;
-    sregs.cr4 = CR4_PAE;
+    sregs.cr4 = CR4_PAE_OSFXSR;
     sregs.efer = EFER_SCE_LME_LMA;
     if (ioctl(probe->vcpu, KVM_SET_SREGS, &sregs) < 0)
         return -1;
     return ioctl(probe->vcpu, KVM_SET_REGS, &regs);
+}
+
+static uint32_t probe_tsc_khz(const struct probe_vm *probe)
+{
+    int khz = ioctl(probe->vcpu, KVM_GET_TSC_KHZ, 0);
+
+    return khz > 0 ? (uint32_t)khz : 0;
 }
 
 static struct probe_verdict probe_run(const struct probe_vm *probe)
@@ -131,13 +138,13 @@ static struct probe_verdict probe_run(const struct probe_vm *probe)
             return (struct probe_verdict){.step = PROBE_RUN, .error = errno};
     if (run->exit_reason == KVM_EXIT_IO && run->io.direction == KVM_EXIT_IO_OUT && run->io.port == PROBE_PORT &&
         *((const uint8_t *)run + run->io.data_offset) == PROBE_SUM)
-        return (struct probe_verdict){.step = PROBE_WORKS};
+        return (struct probe_verdict){.step = PROBE_WORKS, .detail = probe_tsc_khz(probe)};
     return (struct probe_verdict){.step = PROBE_ANSWER, .detail = run->exit_reason};
 }
 
-struct probe_verdict probe_kvm_child(void)
+struct probe_verdict probe_kvm_child(const char *device)
 {
-    struct probe_vm probe = {.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC)};
+    struct probe_vm probe = {.kvm = open(device, O_RDWR | O_CLOEXEC)};
 
     if (probe.kvm < 0)
         return (struct probe_verdict){.step = PROBE_OPEN, .error = errno};

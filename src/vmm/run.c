@@ -15,9 +15,12 @@
 #include "port/log.h"
 #include "vmm/assembly.h"
 #include "vmm/engine_choice.h"
+#include "vmm/firmware.h"
+#include "vmm/gdb.h"
 #include "vmm/images.h"
 #include "vmm/stats.h"
 #include "vmm/threads.h"
+#include "vmm/trace.h"
 
 /* Everything of the process. What stays over a restart of the machine, and the machine. */
 struct vmm {
@@ -26,13 +29,16 @@ struct vmm {
     struct event_loop loop;
     struct host_signals signals;
     struct loop_notice ended; /* a vCPU or a device has ended the machine */
-    struct clock clock;
+    struct host_clock clock;
     struct host_alarm alarm;
     struct host_console console;
     struct host_memory memory;
     struct images images;
+    struct vmm_gdb gdb;
     struct backends backends;
+    struct firmware firmware;
     uint32_t tsc_khz;
+    struct machine_trace trace;
 
     struct assembly assembly;
     struct vcpu_threads threads;
@@ -63,6 +69,7 @@ static void vmm_signal_report(struct host_signals *signals)
     struct vmm *vmm = CONTAINER_OF(signals, struct vmm, signals);
 
     stats_print(&vmm->assembly.machine, &vmm->threads, vmm->options->name);
+    devices_print(&vmm->assembly.devices);
 }
 
 static void vmm_signal_resumed(struct host_signals *signals)
@@ -106,6 +113,14 @@ static void vmm_machine_ended(struct machine *machine)
     loop_notice_raise(&vmm->ended);
 }
 
+/* A vCPU's thread. */
+static void vmm_debug_stopped(struct vcpu *vcpu)
+{
+    struct assembly *assembly = CONTAINER_OF(vcpu->machine, struct assembly, machine);
+
+    gdb_vcpu_stopped(&CONTAINER_OF(assembly, struct vmm, assembly)->gdb);
+}
+
 static void vmm_ended(struct loop_notice *notice)
 {
     loop_stop(&CONTAINER_OF(notice, struct vmm, ended)->loop);
@@ -119,7 +134,11 @@ static enum status vmm_open(struct vmm *vmm)
     enum status status = images_read(&vmm->images, vmm->options);
 
     if (status == STATUS_OK)
-        status = host_memory_create(&vmm->memory, vmm->options->memory);
+        status = firmware_open(&vmm->firmware, vmm->options);
+    if (status == STATUS_OK)
+        status = host_memory_create(&vmm->memory, vmm->options->memory + firmware_flash_size(&vmm->firmware));
+    if (status == STATUS_OK)
+        status = firmware_fill(&vmm->firmware, &vmm->memory, vmm->options->memory);
     if (status == STATUS_OK)
         status = backends_open(&vmm->backends, vmm->options);
     if (status == STATUS_OK)
@@ -131,19 +150,26 @@ static enum status vmm_open(struct vmm *vmm)
     if (status == STATUS_OK)
         status = loop_notice_init(&vmm->ended, &vmm->loop, vmm_ended);
     if (status == STATUS_OK)
-        status = host_alarm_init(&vmm->alarm, &vmm->loop, vmm_alarm_rings);
+        status = host_alarm_init(&vmm->alarm, &vmm->loop, &vmm->clock, vmm_alarm_rings);
+    if (status == STATUS_OK && vmm->firmware.store.fd >= 0)
+        status = host_store_attach(&vmm->firmware.store, &vmm->loop);
     if (status == STATUS_OK)
         status = host_console_init(&vmm->console, &vmm->loop, vmm_left);
     if (status == STATUS_OK) {
         vmm->backends.console = &vmm->console.stream;
-        host_clock_init(&vmm->clock);
-        vmm->tsc_khz = host_tsc_khz();
+        vmm->tsc_khz = vmm->engine.tsc_khz ? vmm->engine.tsc_khz : host_tsc_khz();
+        status = gdb_open(&vmm->gdb, vmm->options, &vmm->loop, &vmm->clock, vmm->tsc_khz);
     }
+    if (status == STATUS_OK)
+        status = trace_open(&vmm->trace, vmm->options, vmm->engine.ops, &vmm->clock.clock);
     return status;
 }
 
 static void vmm_close(struct vmm *vmm)
 {
+    trace_close(&vmm->trace);
+    gdb_close(&vmm->gdb);
+    firmware_close(&vmm->firmware);
     host_console_destroy(&vmm->console);
     host_alarm_destroy(&vmm->alarm);
     loop_notice_destroy(&vmm->ended);
@@ -159,18 +185,21 @@ static enum status vmm_assemble(struct vmm *vmm)
     const struct assembly_parts parts = {
         .options = vmm->options,
         .engine = vmm->engine.ops,
-        .clock = &vmm->clock,
+        .clock = &vmm->clock.clock,
         .alarm = &vmm->alarm.alarm,
         .console = &vmm->console.stream,
         .memory = &vmm->memory,
         .images = &vmm->images,
         .backends = &vmm->backends,
+        .firmware = &vmm->firmware,
         .tsc_khz = vmm->tsc_khz,
+        .trace = vmm->trace.trace,
         .ended = vmm_machine_ended,
     };
     enum status status = assembly_create(&vmm->assembly, &parts);
 
-    images_release(&vmm->images, vmm->options);
+    if (!vmm->firmware.present) /* it takes them from there */
+        images_release(&vmm->images, vmm->options);
     return status;
 }
 
@@ -184,6 +213,7 @@ static void vmm_announce(struct vmm *vmm)
         log_info("engine %s: %s", vmm->engine.ops->name, vmm->engine.reason);
     if (vmm->console.is_terminal)
         log_info("Ctrl-] leaves the machine");
+    gdb_announce(&vmm->gdb);
 }
 
 /* From the first instruction to the end. False: it cannot be taken apart, a vCPU is stuck. */
@@ -192,9 +222,16 @@ static bool vmm_run_machine(struct vmm *vmm)
     struct machine *machine = &vmm->assembly.machine;
 
     vmm->machine_runs = true;
+    trace_start(&vmm->trace, machine);
+    machine->debug_stopped = vmm_debug_stopped;
     host_console_attach(&vmm->console, &machine->lock);
     backends_attach(&vmm->backends, &machine->lock);
-    if (threads_start(&vmm->threads, machine, vmm->options->name) != STATUS_OK || loop_run(&vmm->loop) != STATUS_OK)
+    gdb_prepare(&vmm->gdb, machine);
+    if (threads_start(&vmm->threads, machine, vmm->options->name) == STATUS_OK)
+        gdb_begin(&vmm->gdb, machine);
+    else
+        machine_end(machine, MACHINE_FAILED, 0);
+    if (loop_run(&vmm->loop) != STATUS_OK)
         machine_end(machine, MACHINE_FAILED, 0);
     bool stopped = threads_stop(&vmm->threads);
     host_console_attach(&vmm->console, NULL);
@@ -221,8 +258,9 @@ static int vmm_exit_status(const struct machine *machine)
 }
 
 /* The machine cannot be restarted nor put away in order; what can be saved is the terminal. */
-static _Noreturn void vmm_give_up(const struct vmm *vmm)
+static _Noreturn void vmm_give_up(struct vmm *vmm)
 {
+    trace_stop(&vmm->trace);
     host_tty_restore();
     if (vmm->ending_signal)
         host_signals_die(vmm->ending_signal);
@@ -240,10 +278,13 @@ static bool vmm_run_once(struct vmm *vmm, int *exit_status)
         vmm_give_up(vmm);
 
     struct machine *machine = &vmm->assembly.machine;
-    bool again = machine->end == MACHINE_RESET && !vmm->options->no_reboot;
+    bool again = machine->end == MACHINE_RESET && (!vmm->options->no_reboot || vmm->gdb.restarts);
     *exit_status = vmm_exit_status(machine);
-    if (vmm->options->stats && !again)
+    gdb_end(&vmm->gdb, again ? GDB_AGAIN : machine->end == MACHINE_FAILED ? GDB_ABORTED : *exit_status);
+    if (vmm->options->stats && !again) {
         stats_print(machine, &vmm->threads, vmm->options->name);
+        devices_print(&vmm->assembly.devices);
+    }
     assembly_destroy(&vmm->assembly);
     return again;
 }
@@ -252,7 +293,7 @@ static enum status vmm_restart(struct vmm *vmm)
 {
     enum status status = images_read(&vmm->images, vmm->options);
 
-    return status == STATUS_OK ? host_memory_clear(&vmm->memory) : status;
+    return status == STATUS_OK ? host_memory_clear(&vmm->memory, vmm->options->memory) : status;
 }
 
 int vmm_run(const struct vmm_options *options)
@@ -265,6 +306,7 @@ int vmm_run(const struct vmm_options *options)
         return VMM_EXIT_FAILED;
     }
     vmm->options = options;
+    host_clock_init(&vmm->clock);
     vmm->signals.ending = vmm_signal_ending;
     vmm->signals.report = vmm_signal_report;
     vmm->signals.resumed = vmm_signal_resumed;

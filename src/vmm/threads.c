@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "port/log.h"
+#include "vmm/trace.h"
 
 enum {
     THREAD_STACK = 1 << 20,
@@ -18,6 +19,7 @@ static void *thread_main(void *argument)
     int on_stack;
 
     thread->stack = &on_stack;
+    trace_thread_is(thread->vcpu->index);
     vcpu_loop(thread->vcpu);
     return NULL;
 }

@@ -60,7 +60,8 @@ struct cpu_state {
     uint8_t interrupt_shadow;    /* 0, 1 after STI, 2 after MOV SS */
     uint8_t nmi_blocked;         /* until IRET */
     uint8_t nmi_pending;
-    uint8_t exception_pending, exception_vector, exception_has_error; /* not yet delivered */
+    /* Not yet delivered. A vector of 32 or more is an interrupt that the APIC has been told was taken. */
+    uint8_t exception_pending, exception_vector, exception_has_error;
     uint32_t exception_error;
 };
 

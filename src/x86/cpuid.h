@@ -7,7 +7,10 @@
 
 #include "base/status.h"
 
-enum { CPUID_LEAVES = 96 };
+enum { CPUID_LEAVES = 96, CPUID_CARRIED = 16 };
+
+/* The leaf of hypervisors that tells the frequency of the time stamp counter: EAX, in kHz. */
+enum { CPUID_TIMING = 0x40000010 };
 
 struct cpuid_result {
     uint32_t eax, ebx, ecx, edx;
@@ -27,12 +30,18 @@ struct cpuid_request {
     uint32_t tsc_khz;        /* guest TSC frequency, for leaves 0x15 and 0x4000_0010 */
     uint32_t kvm_features;   /* leaf 0x4000_0001 EAX; 0: none are served */
     bool one_gib_pages, la57_denied;
+    bool system_emulated;    /* the engine carries out system instructions and paging itself: CPUID_SYSTEM */
+    uint64_t arch_capabilities; /* IA32_ARCH_CAPABILITIES */
+    struct cpuid_leaf carried[CPUID_CARRIED]; /* the feature words of what the engine carries; */
+    unsigned carried_count;                   /* 0: all that the host has */
+    unsigned physical_bits_most; /* of addresses, 36 and up; 0: as many as the model has */
 };
 
 struct cpuid_table {
     struct cpuid_leaf leaves[CPUID_LEAVES];
     unsigned count;
     uint32_t max_basic, max_extended, max_hypervisor;
+    uint64_t arch_capabilities; /* what the register reads as, where its feature bit is shown */
 };
 
 /*

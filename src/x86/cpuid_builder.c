@@ -62,6 +62,23 @@ static bool host_has(struct cpuid_builder *builder, const struct cpuid_feature *
     return builder_host_word(builder, feature->leaf, feature->subleaf, feature->reg) >> feature->bit & 1;
 }
 
+/* An engine of the host's kernel does not carry all that the processor has. */
+static bool engine_carries(const struct cpuid_builder *builder, const struct cpuid_feature *feature)
+{
+    const struct cpuid_request *request = builder->request;
+
+    for (unsigned i = 0; i < request->carried_count; i++) {
+        const struct cpuid_leaf *leaf = &request->carried[i];
+
+        if (leaf->leaf == feature->leaf && leaf->subleaf == feature->subleaf)
+            return ((const uint32_t[]){leaf->result.eax, leaf->result.ebx, leaf->result.ecx,
+                                       leaf->result.edx})[feature->reg] >>
+                       feature->bit &
+                   1;
+    }
+    return request->carried_count == 0;
+}
+
 enum cpuid_vendor builder_host_vendor(struct cpuid_builder *builder)
 {
     return builder_host_leaf(builder, 0, 0).ebx == 0x756e6547 /* "Genu" */ ? VENDOR_INTEL : VENDOR_AMD;
@@ -71,13 +88,19 @@ bool builder_shown(struct cpuid_builder *builder, const struct cpuid_feature *fe
 {
     if (feature->vendor != VENDOR_ANY && feature->vendor != builder->vendor)
         return false;
+    if (feature->needs & CPUID_CLAIM)
+        return builder->request->system_emulated || engine_carries(builder, feature);
+    if ((feature->needs & CPUID_CURE) && builder->request->system_emulated)
+        return false;
     if (feature->level == LEVEL_MACHINE)
         return true;
-    if (feature->level > builder->model->level || (builder->xcr0 & feature->xcr0) != feature->xcr0)
+    if (feature->level > builder->model->level || (feature->needs & 0xff & ~builder->xcr0) != 0)
         return false;
     if (feature->leaf == 0x80000001 && feature->reg == EDX && feature->bit == 26 && !builder->request->one_gib_pages)
         return false;
-    return host_has(builder, feature);
+    if (builder->request->system_emulated && (feature->needs & CPUID_SYSTEM))
+        return true;
+    return host_has(builder, feature) && engine_carries(builder, feature);
 }
 
 uint32_t builder_features(struct cpuid_builder *builder, uint32_t leaf, uint32_t subleaf, enum cpuid_register reg)

@@ -14,8 +14,12 @@
  * IBRS that stays on once it is set (IBRS_ALL in ARCH_CAPABILITIES_VALUE, x86/msr.h, which kernels
  * look for on every vendor's processor; IA32_SPEC_CTRL is plain storage), BTC_NO, SRSO_NO, TSA_*_NO.
  * What keeps one guest from another, and from the host, is the host's protection of processes.
- * STIBP and SSBD are not shown: there is nothing that a guest could control with them. Where an
+ * STIBP, SSBD, IBPB and their kin are not shown: there is nothing that a guest could control with them. Where an
  * honest "vulnerable" costs nothing (SSB), it stays.
+ *
+ * Under KVM the guest's branches are the processor's. There such a claim is made only if KVM makes it of its host
+ * (CPUID_CLAIM), the cures are shown as far as KVM carries them (CPUID_CURE), and IA32_ARCH_CAPABILITIES says what KVM
+ * says.
  */
 #include "x86/cpuid_features.h"
 
@@ -25,11 +29,12 @@
 enum {
     AVX = XCR0_AVX,
     AVX512 = XCR0_AVX | XCR0_AVX512,
+    SYSTEM = CPUID_SYSTEM,
 };
 
 const struct cpuid_feature cpuid_features[] = {
     {"fpu", 1, 0, EDX, 0, LEVEL_1, VENDOR_ANY, 0},
-    {"vme", 1, 0, EDX, 1, LEVEL_1, VENDOR_ANY, 0},
+    {"vme", 1, 0, EDX, 1, LEVEL_HOST, VENDOR_ANY, 0},
     {"de", 1, 0, EDX, 2, LEVEL_1, VENDOR_ANY, 0},
     {"pse", 1, 0, EDX, 3, LEVEL_1, VENDOR_ANY, 0},
     {"tsc", 1, 0, EDX, 4, LEVEL_1, VENDOR_ANY, 0},
@@ -57,7 +62,7 @@ const struct cpuid_feature cpuid_features[] = {
     {"ssse3", 1, 0, ECX, 9, LEVEL_2, VENDOR_ANY, 0},
     {"fma", 1, 0, ECX, 12, LEVEL_3, VENDOR_ANY, AVX},
     {"cx16", 1, 0, ECX, 13, LEVEL_2, VENDOR_ANY, 0},
-    {"pcid", 1, 0, ECX, 17, LEVEL_HOST, VENDOR_ANY, 0},
+    {"pcid", 1, 0, ECX, 17, LEVEL_HOST, VENDOR_ANY, SYSTEM},
     {"sse4_1", 1, 0, ECX, 19, LEVEL_2, VENDOR_ANY, 0},
     {"sse4_2", 1, 0, ECX, 20, LEVEL_2, VENDOR_ANY, 0},
     {"x2apic", 1, 0, ECX, 21, LEVEL_MACHINE, VENDOR_ANY, 0},
@@ -73,21 +78,21 @@ const struct cpuid_feature cpuid_features[] = {
 
     {"arat", 6, 0, EAX, 2, LEVEL_MACHINE, VENDOR_ANY, 0},
 
-    {"fsgsbase", 7, 0, EBX, 0, LEVEL_3, VENDOR_ANY, 0},
+    {"fsgsbase", 7, 0, EBX, 0, LEVEL_3, VENDOR_ANY, SYSTEM},
     {"tsc_adjust", 7, 0, EBX, 1, LEVEL_MACHINE, VENDOR_ANY, 0},
     {"bmi1", 7, 0, EBX, 3, LEVEL_3, VENDOR_ANY, 0},
     {"avx2", 7, 0, EBX, 5, LEVEL_3, VENDOR_ANY, AVX},
     {"fdp_excptn_only", 7, 0, EBX, 6, LEVEL_HOST, VENDOR_ANY, 0},
-    {"smep", 7, 0, EBX, 7, LEVEL_3, VENDOR_ANY, 0},
+    {"smep", 7, 0, EBX, 7, LEVEL_3, VENDOR_ANY, SYSTEM},
     {"bmi2", 7, 0, EBX, 8, LEVEL_3, VENDOR_ANY, 0},
     {"erms", 7, 0, EBX, 9, LEVEL_HOST, VENDOR_ANY, 0},
-    {"invpcid", 7, 0, EBX, 10, LEVEL_HOST, VENDOR_ANY, 0},
+    {"invpcid", 7, 0, EBX, 10, LEVEL_HOST, VENDOR_ANY, SYSTEM},
     {"zero_fcs_fds", 7, 0, EBX, 13, LEVEL_HOST, VENDOR_ANY, 0},
     {"avx512f", 7, 0, EBX, 16, LEVEL_HOST, VENDOR_ANY, AVX512},
     {"avx512dq", 7, 0, EBX, 17, LEVEL_HOST, VENDOR_ANY, AVX512},
     {"rdseed", 7, 0, EBX, 18, LEVEL_HOST, VENDOR_ANY, 0},
     {"adx", 7, 0, EBX, 19, LEVEL_HOST, VENDOR_ANY, 0},
-    {"smap", 7, 0, EBX, 20, LEVEL_HOST, VENDOR_ANY, 0},
+    {"smap", 7, 0, EBX, 20, LEVEL_HOST, VENDOR_ANY, SYSTEM},
     {"avx512ifma", 7, 0, EBX, 21, LEVEL_HOST, VENDOR_ANY, AVX512},
     {"clflushopt", 7, 0, EBX, 23, LEVEL_HOST, VENDOR_ANY, 0},
     {"clwb", 7, 0, EBX, 24, LEVEL_HOST, VENDOR_ANY, 0},
@@ -97,7 +102,7 @@ const struct cpuid_feature cpuid_features[] = {
     {"avx512vl", 7, 0, EBX, 31, LEVEL_HOST, VENDOR_ANY, AVX512},
 
     {"avx512vbmi", 7, 0, ECX, 1, LEVEL_HOST, VENDOR_ANY, AVX512},
-    {"umip", 7, 0, ECX, 2, LEVEL_HOST, VENDOR_ANY, 0},
+    {"umip", 7, 0, ECX, 2, LEVEL_HOST, VENDOR_ANY, SYSTEM},
     {"avx512_vbmi2", 7, 0, ECX, 6, LEVEL_HOST, VENDOR_ANY, AVX512},
     {"gfni", 7, 0, ECX, 8, LEVEL_HOST, VENDOR_ANY, 0},
     {"vaes", 7, 0, ECX, 9, LEVEL_HOST, VENDOR_ANY, AVX},
@@ -105,12 +110,16 @@ const struct cpuid_feature cpuid_features[] = {
     {"avx512_vnni", 7, 0, ECX, 11, LEVEL_HOST, VENDOR_ANY, AVX512},
     {"avx512_bitalg", 7, 0, ECX, 12, LEVEL_HOST, VENDOR_ANY, AVX512},
     {"avx512_vpopcntdq", 7, 0, ECX, 14, LEVEL_HOST, VENDOR_ANY, AVX512},
-    {"rdpid", 7, 0, ECX, 22, LEVEL_HOST, VENDOR_ANY, 0},
+    {"rdpid", 7, 0, ECX, 22, LEVEL_HOST, VENDOR_ANY, SYSTEM},
 
     {"fsrm", 7, 0, EDX, 4, LEVEL_HOST, VENDOR_ANY, 0},
     {"avx512_vp2intersect", 7, 0, EDX, 8, LEVEL_HOST, VENDOR_ANY, AVX512},
-    {"spec_ctrl", 7, 0, EDX, 26, LEVEL_MACHINE, VENDOR_INTEL, 0},
-    {"arch_capabilities", 7, 0, EDX, 29, LEVEL_MACHINE, VENDOR_ANY, 0},
+    {"md_clear", 7, 0, EDX, 10, LEVEL_HOST, VENDOR_INTEL, CPUID_CURE},
+    {"spec_ctrl", 7, 0, EDX, 26, LEVEL_MACHINE, VENDOR_INTEL, CPUID_CLAIM},
+    {"intel_stibp", 7, 0, EDX, 27, LEVEL_HOST, VENDOR_INTEL, CPUID_CURE},
+    {"flush_l1d", 7, 0, EDX, 28, LEVEL_HOST, VENDOR_INTEL, CPUID_CURE},
+    {"arch_capabilities", 7, 0, EDX, 29, LEVEL_MACHINE, VENDOR_ANY, CPUID_CLAIM},
+    {"intel_ssbd", 7, 0, EDX, 31, LEVEL_HOST, VENDOR_INTEL, CPUID_CURE},
 
     {"avx_vnni", 7, 1, EAX, 4, LEVEL_HOST, VENDOR_ANY, AVX},
     {"avx512_bf16", 7, 1, EAX, 5, LEVEL_HOST, VENDOR_ANY, AVX512},
@@ -122,11 +131,11 @@ const struct cpuid_feature cpuid_features[] = {
     {"xsavec", 0xd, 1, EAX, 1, LEVEL_HOST, VENDOR_ANY, 0},
     {"xgetbv1", 0xd, 1, EAX, 2, LEVEL_HOST, VENDOR_ANY, 0},
 
-    {"syscall", 0x80000001, 0, EDX, 11, LEVEL_1, VENDOR_ANY, 0},
-    {"nx", 0x80000001, 0, EDX, 20, LEVEL_1, VENDOR_ANY, 0},
+    {"syscall", 0x80000001, 0, EDX, 11, LEVEL_1, VENDOR_ANY, SYSTEM},
+    {"nx", 0x80000001, 0, EDX, 20, LEVEL_1, VENDOR_ANY, SYSTEM},
     {"mmxext", 0x80000001, 0, EDX, 22, LEVEL_HOST, VENDOR_AMD, 0},
-    {"pdpe1gb", 0x80000001, 0, EDX, 26, LEVEL_HOST, VENDOR_ANY, 0},
-    {"rdtscp", 0x80000001, 0, EDX, 27, LEVEL_2, VENDOR_ANY, 0},
+    {"pdpe1gb", 0x80000001, 0, EDX, 26, LEVEL_HOST, VENDOR_ANY, SYSTEM},
+    {"rdtscp", 0x80000001, 0, EDX, 27, LEVEL_2, VENDOR_ANY, SYSTEM},
     {"lm", 0x80000001, 0, EDX, 29, LEVEL_1, VENDOR_ANY, 0},
 
     {"lahf_lm", 0x80000001, 0, ECX, 0, LEVEL_2, VENDOR_ANY, 0},
@@ -140,13 +149,16 @@ const struct cpuid_feature cpuid_features[] = {
     {"invariant_tsc", 0x80000007, 0, EDX, 8, LEVEL_HOST, VENDOR_ANY, 0},
 
     {"xsaveerptr", 0x80000008, 0, EBX, 2, LEVEL_HOST, VENDOR_AMD, 0},
-    {"ibrs", 0x80000008, 0, EBX, 14, LEVEL_MACHINE, VENDOR_AMD, 0},
-    {"btc_no", 0x80000008, 0, EBX, 29, LEVEL_MACHINE, VENDOR_AMD, 0},
+    {"ibpb", 0x80000008, 0, EBX, 12, LEVEL_HOST, VENDOR_AMD, CPUID_CURE},
+    {"ibrs", 0x80000008, 0, EBX, 14, LEVEL_MACHINE, VENDOR_AMD, CPUID_CLAIM},
+    {"stibp", 0x80000008, 0, EBX, 15, LEVEL_HOST, VENDOR_AMD, CPUID_CURE},
+    {"ssbd", 0x80000008, 0, EBX, 24, LEVEL_HOST, VENDOR_AMD, CPUID_CURE},
+    {"btc_no", 0x80000008, 0, EBX, 29, LEVEL_MACHINE, VENDOR_AMD, CPUID_CLAIM},
 
     {"lfence_rdtsc", 0x80000021, 0, EAX, 2, LEVEL_MACHINE, VENDOR_AMD, 0},
-    {"srso_no", 0x80000021, 0, EAX, 29, LEVEL_MACHINE, VENDOR_AMD, 0},
-    {"tsa_sq_no", 0x80000021, 0, ECX, 1, LEVEL_MACHINE, VENDOR_AMD, 0},
-    {"tsa_l1_no", 0x80000021, 0, ECX, 2, LEVEL_MACHINE, VENDOR_AMD, 0},
+    {"srso_no", 0x80000021, 0, EAX, 29, LEVEL_MACHINE, VENDOR_AMD, CPUID_CLAIM},
+    {"tsa_sq_no", 0x80000021, 0, ECX, 1, LEVEL_MACHINE, VENDOR_AMD, CPUID_CLAIM},
+    {"tsa_l1_no", 0x80000021, 0, ECX, 2, LEVEL_MACHINE, VENDOR_AMD, CPUID_CLAIM},
 };
 
 const size_t cpuid_feature_count = ARRAY_LENGTH(cpuid_features);

@@ -61,7 +61,7 @@ static enum status check_promise(struct cpuid_builder *builder)
 
         if (builder_is_host(builder) || feature->level > builder->model->level || feature->vendor == VENDOR_INTEL)
             continue;
-        if (!builder_shown(builder, feature)) {
+        if (!(feature->needs & CPUID_CLAIM) && !builder_shown(builder, feature)) {
             log_error("cpu model %s: this host or engine lacks %s; use --cpu host, or a smaller model",
                       builder->model->name, feature->name);
             return STATUS_UNSUPPORTED;
@@ -198,6 +198,8 @@ static uint32_t address_sizes(struct cpuid_builder *builder)
 
     if (physical < 36 || physical > 52)
         physical = FIXED_PHYSICAL_BITS;
+    if (builder->request->physical_bits_most && physical > builder->request->physical_bits_most)
+        physical = builder->request->physical_bits_most;
     return physical | VIRTUAL_BITS << 8;
 }
 
@@ -257,10 +259,10 @@ static void build_hypervisor(struct cpuid_builder *builder)
 
     if (request->kvm_features == 0)
         return;
-    builder->table->max_hypervisor = 0x40000010;
-    builder_add(builder, 0x40000000, (struct cpuid_result){0x40000010, 0x4b4d564b, 0x564b4d56, 0x4d}); /* KVMKVMKVM */
+    builder->table->max_hypervisor = CPUID_TIMING;
+    builder_add(builder, 0x40000000, (struct cpuid_result){CPUID_TIMING, 0x4b4d564b, 0x564b4d56, 0x4d}); /* KVMKVMKVM */
     builder_add(builder, 0x40000001, (struct cpuid_result){request->kvm_features, 0, 0, 0});
-    builder_add(builder, 0x40000010, (struct cpuid_result){request->tsc_khz, LAPIC_HZ / 1000, 0, 0});
+    builder_add(builder, CPUID_TIMING, (struct cpuid_result){request->tsc_khz, LAPIC_HZ / 1000, 0, 0});
 }
 
 static const struct cpuid_model *model_find(const char *name)
@@ -300,6 +302,7 @@ enum status cpuid_build(struct cpuid_table *table, const struct cpuid_request *r
     }
     builder.vendor = builder_is_host(&builder) ? builder_host_vendor(&builder) : VENDOR_AMD;
     builder.xcr0 = usable_xcr0(&builder);
+    table->arch_capabilities = request->arch_capabilities;
     status = check_promise(&builder);
     if (status != STATUS_OK)
         return status;

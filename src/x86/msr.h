@@ -95,7 +95,7 @@
 #define ARCH_CAP_RFDS_NO 0x8000000u
 #define ARCH_CAP_ITS_NO 0x4000000000000000ull
 
-/* What our machines say there, on every vendor's processor; why, is in cpuid_features.c. */
+/* What machines under translation say there, on every vendor's processor; why, is in cpuid_features.c. */
 #define ARCH_CAPABILITIES_VALUE                                                                    \
     (ARCH_CAP_RDCL_NO | ARCH_CAP_IBRS_ALL | ARCH_CAP_SKIP_L1DFL_VMENTRY | ARCH_CAP_MDS_NO |        \
      ARCH_CAP_PSCHANGE_MC_NO | ARCH_CAP_TAA_NO | ARCH_CAP_SBDR_SSDP_NO | ARCH_CAP_FBSDP_NO |       \

@@ -7,6 +7,7 @@
  *   comparison, which the manual leaves open;
  * - faults whose order or presence processors choose: see differs_by_nature();
  * - where a page fault was of instructions that have several places for it: see fault_is_vague();
+ * - instructions that the machine denies and the processor carries out: the engine must have #UD;
  * - which fault an instruction has that the processor does not know at all (#UD) but the decoder does;
  * - bit 0 of a page fault's error code for addresses of the upper half: the host's kernel sets it so that
  *   programs learn nothing of its mappings.
@@ -300,6 +301,8 @@ static bool differs_by_nature(const struct comparison *c, const struct outcome *
         return true;
     if (native->image.rip == engine->image.rip && native->trap == 14 && native->cr2 >> 12 == 0x7ffffffff)
         return true; /* half of it is below the end of canonical addresses */
+    if (engine->trap == 14 && engine->cr2 >> 41 == 0x7fffffffffff >> 41)
+        return true; /* where the oracle may have memory of its own: its stack, its libraries */
     if (i >= code->count ||
         ZYAN_FAILED(ZydisDecoderDecodeInstruction(&c->forms->decoder, NULL, code->bytes + code->offset[i], 15, &z)))
         return false;
@@ -326,6 +329,19 @@ static bool differs_by_nature(const struct comparison *c, const struct outcome *
     }
 }
 
+/* Did the processor carry out what the machine does not have? The engine must have said #UD. */
+static bool is_hidden(const struct comparison *c, const struct outcome *native, const struct outcome *engine)
+{
+    const struct sequence *code = &c->one->code;
+    unsigned i = index_at(code, engine->image.rip);
+    ZydisDecodedInstruction z;
+
+    return engine->trap == 6 && (native->trap != 6 || native->image.rip != engine->image.rip) && i < code->count &&
+           ZYAN_SUCCESS(
+               ZydisDecoderDecodeInstruction(&c->forms->decoder, NULL, code->bytes + code->offset[i], 15, &z)) &&
+           forms_hidden(&z);
+}
+
 /* With 32-bit addresses, elements beyond 4 GiB may wrap each for itself. */
 static uint64_t cr2_mask(const struct comparison *c)
 {
@@ -349,7 +365,7 @@ bool compare_case(const struct forms *forms, const struct one_case *one, const s
     const struct outcome *native = &one->native;
     uint64_t error_mask = UINT64_MAX;
 
-    if (native->trap >= TRAP_HANG || differs_by_nature(&c, native, engine))
+    if (native->trap >= TRAP_HANG || differs_by_nature(&c, native, engine) || is_hidden(&c, native, engine))
         return true; /* the processor has no answer, or more than one */
     if (!undefined_anyway(native, engine))
         check(&c, "vector", native->trap, engine->trap);

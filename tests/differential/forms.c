@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host.h"
+
 /* ---- what may not be in a case ---- */
 
 static bool extension_allowed(ZydisISAExt extension)
@@ -24,6 +26,8 @@ static bool extension_allowed(ZydisISAExt extension)
     case ZYDIS_ISA_EXT_KNCE:
     case ZYDIS_ISA_EXT_KNCV:
         return false;
+    case ZYDIS_ISA_EXT_RDWRFSGS:
+        return host_has_fsgsbase();
     default:
         return true;
     }
@@ -95,13 +99,19 @@ static bool has_stray_extension(const ZydisDecodedInstruction *z, const ZydisDec
     return false;
 }
 
+/* Not the host kernel's system call, nor what a hypervisor under the oracle makes something else of. */
+static bool interrupt_allowed(uint8_t vector)
+{
+    return vector == 3 || vector == 4 || (vector != 0x80 && host_faults_interrupt(vector));
+}
+
 bool forms_allowed(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *operands)
 {
     if (!extension_allowed(z->meta.isa_ext) || !mnemonic_allowed(z->mnemonic) || has_stray_extension(z, operands))
         return false;
     if (z->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
         return false;
-    if (z->mnemonic == ZYDIS_MNEMONIC_INT && z->raw.imm[0].value.u == 0x80)
+    if (z->mnemonic == ZYDIS_MNEMONIC_INT && !interrupt_allowed((uint8_t)z->raw.imm[0].value.u))
         return false;
     /* A 16-bit near branch is AMD's alone, and Zydis does not decode it so. */
     if (z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && (z->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE))
@@ -117,6 +127,21 @@ bool forms_allowed(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *
             ZydisRegisterGetClass(operands[i].reg.value) == ZYDIS_REGCLASS_SEGMENT)
             return false;
     return true;
+}
+
+bool forms_hidden(const ZydisDecodedInstruction *z)
+{
+    switch (z->meta.isa_ext) {
+    case ZYDIS_ISA_EXT_ENQCMD:
+    case ZYDIS_ISA_EXT_MOVDIR:
+    case ZYDIS_ISA_EXT_RTM:
+    case ZYDIS_ISA_EXT_SERIALIZE:
+    case ZYDIS_ISA_EXT_UINTR:
+    case ZYDIS_ISA_EXT_WAITPKG:
+        return true;
+    default:
+        return false;
+    }
 }
 
 bool forms_stores_pointers(ZydisMnemonic mnemonic)

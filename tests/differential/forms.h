@@ -45,6 +45,9 @@ bool forms_find(struct forms *forms);
 /* May a case contain it? Not what differs by nature, reaches the host's kernel, or is hidden from guests. */
 bool forms_allowed(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *operands);
 
+/* Does the machine's CPUID deny it to programs, though a processor may have it? It has #UD in the guest then. */
+bool forms_hidden(const ZydisDecodedInstruction *z);
+
 /* Does it store x87 instruction and data pointers, which the engine has none of? Then only at the end of a sequence. */
 bool forms_stores_pointers(ZydisMnemonic mnemonic);
 

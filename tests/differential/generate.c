@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "host.h"
 #include "random.h"
 
 enum { POINTER, SMALL, ANYTHING };
@@ -803,7 +804,7 @@ static void random_xsave(struct random *r, uint8_t *xsave)
         random_mask_registers(r, xsave + generate_component_offset(5));
 }
 
-static uint64_t random_segment_base(struct random *r)
+static uint64_t any_segment_base(struct random *r)
 {
     switch (random_below(r, 6)) {
     case 0:
@@ -817,6 +818,14 @@ static uint64_t random_segment_base(struct random *r)
     default:
         return 0;
     }
+}
+
+/* Without FSGSBASE, the kernel gives programs none of the upper half: it has the mirrored one of the lower then. */
+static uint64_t random_segment_base(struct random *r)
+{
+    uint64_t base = any_segment_base(r);
+
+    return base >> 63 && !host_has_fsgsbase() ? 0 - base : base;
 }
 
 static void generate_state(struct random *r, const uint8_t *class, struct image *start)

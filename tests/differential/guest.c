@@ -270,8 +270,7 @@ static bool start_engine(struct guest *g)
     machine_init(&g->machine, &no_clock, &no_alarm);
     g->machine.cpu_count = 1;
     g->ops = &dbt_engine_ops;
-    g->ops->limits(&request);
-    return memory_init(&g->machine.memory, g->ram, -1, RAM_SIZE) == STATUS_OK &&
+    return g->ops->limits(&request) == STATUS_OK && memory_init(&g->machine.memory, g->ram, -1, RAM_SIZE) == STATUS_OK &&
            cpuid_build(&g->machine.cpuid, &request) == STATUS_OK &&
            g->ops->create(&g->machine, &g->machine.engine) == STATUS_OK &&
            g->ops->vcpu_create(g->machine.engine, 0, &g->vcpu) == STATUS_OK;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "host.h"
 
 enum { MOST_JOBS = 64, EXIT_MISMATCH = 1, EXIT_TROUBLE = 2 };
 
@@ -127,10 +128,13 @@ int main(int count, char **arguments)
         usage(stderr);
         return EXIT_TROUBLE;
     }
+    if (!host_probe())
+        return EXIT_TROUBLE;
     if (!o.only_one)
         printf("seed %" PRIu64 "\n", o.seed);
     if (o.only_one)
         o.jobs = 1;
+    host_print_limits(stdout);
     for (unsigned job = 0; job < o.jobs; job++) {
         if (!fuzz_open(&fuzz[job]))
             return EXIT_TROUBLE;

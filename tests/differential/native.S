@@ -9,6 +9,12 @@
 #define XSAVE 192
 #define COMPONENTS 0xe7
 
+#define SYS_ARCH_PRCTL 158
+#define ARCH_SET_GS 0x1001
+#define ARCH_SET_FS 0x1002
+#define ARCH_GET_FS 0x1003
+#define ARCH_GET_GS 0x1004
+
     .bss
     .balign 64
     .globl native_out
@@ -17,10 +23,47 @@ native_out: .skip 3072
 native_host_fs: .skip 8
 native_fault_fs: .skip 8
 native_fault_gs: .skip 8
+    .globl native_has_fsgsbase
+native_has_fsgsbase: .skip 8
 host_rsp: .skip 8
 target: .skip 8
+base: .skip 8
 
     .text
+
+/* Segment bases, by instruction or by the kernel's hand. They change RAX, RCX, RDI, RSI, R11. */
+
+    .macro read_base name, instruction, function /* into RAX */
+\name:
+    cmp byte ptr [rip + native_has_fsgsbase], 0
+    je 1f
+    \instruction rax
+    ret
+1:  mov edi, \function
+    lea rsi, [rip + base]
+    mov eax, SYS_ARCH_PRCTL
+    syscall
+    mov rax, [rip + base]
+    ret
+    .endm
+
+    .macro write_base name, instruction, function /* from RAX */
+\name:
+    cmp byte ptr [rip + native_has_fsgsbase], 0
+    je 1f
+    \instruction rax
+    ret
+1:  mov edi, \function
+    mov rsi, rax
+    mov eax, SYS_ARCH_PRCTL
+    syscall
+    ret
+    .endm
+
+    read_base read_fs, rdfsbase, ARCH_GET_FS
+    read_base read_gs, rdgsbase, ARCH_GET_GS
+    write_base write_fs, wrfsbase, ARCH_SET_FS
+    write_base write_gs, wrgsbase, ARCH_SET_GS
 
 /* void native_enter(const struct image *start) */
     .globl native_enter
@@ -33,18 +76,18 @@ native_enter:
     push r14
     push r15
     mov [rip + host_rsp], rsp
-    rdfsbase rax
-    mov [rip + native_host_fs], rax
     mov rbx, rdi
+    call read_fs
+    mov [rip + native_host_fs], rax
     mov eax, COMPONENTS
     xor edx, edx
     xrstor64 [rbx + XSAVE]
     mov rax, [rbx + RIP]
     mov [rip + target], rax
     mov rax, [rbx + FS_BASE]
-    wrfsbase rax
+    call write_fs
     mov rax, [rbx + GS_BASE]
-    wrgsbase rax
+    call write_gs
     push qword ptr [rbx + RFLAGS]
     mov rax, [rbx + 0]
     mov rcx, [rbx + 8]
@@ -90,12 +133,12 @@ native_exit:
     pop [rip + native_out + RFLAGS]
     push 0x202
     popfq
-    rdfsbase rax
+    call read_fs
     mov [rip + native_out + FS_BASE], rax
-    rdgsbase rax
+    call read_gs
     mov [rip + native_out + GS_BASE], rax
     mov rax, [rip + native_host_fs]
-    wrfsbase rax
+    call write_fs
     mov eax, COMPONENTS
     xor edx, edx
     xsave64 [rip + native_out + XSAVE]
@@ -118,15 +161,19 @@ leave_case:
 native_signal:
     push 0x202
     popfq
-    rdfsbase rax
+    mov r12, rdi
+    mov r13, rsi
+    call read_fs
     mov [rip + native_fault_fs], rax
-    rdgsbase rax
+    call read_gs
     mov [rip + native_fault_gs], rax
     mov rax, [rip + native_host_fs]
     test rax, rax
     jz 1f
-    wrfsbase rax
-1:  sub rsp, 8
+    call write_fs
+1:  mov rdi, r12
+    mov rsi, r13
+    sub rsp, 8
     call native_fault
     mov rsp, [rip + host_rsp]
     mov eax, 1

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "../unit/virtio_bench.h"
 #include "base/bits.h"
@@ -19,43 +18,15 @@
 
 enum { STEPS = 40, PIECES = 6, PAGES = 64 };
 
-static uint64_t current_seed, random_state;
+const char *fuzz_command;
+
 static struct bench bench;
 static const struct target *target;
 static struct virtio *virtio;
 
-void fuzz_check(bool good, const char *what)
-{
-    if (good)
-        return;
-    (void)fprintf(stderr, "fuzz_virtio: %s (seed %llu)\n", what, (unsigned long long)current_seed);
-    abort();
-}
-
-/* SplitMix64: any seed will do. */
-uint64_t fuzz_next(void)
-{
-    uint64_t z = random_state += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
-uint64_t fuzz_below(uint64_t limit)
-{
-    return fuzz_next() % limit;
-}
-
 bool fuzz_one_in(unsigned count)
 {
     return fuzz_below(count) == 0;
-}
-
-void fuzz_fill(void *bytes, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        ((uint8_t *)bytes)[i] = (uint8_t)fuzz_next();
 }
 
 struct bench *fuzz_bench(void)
@@ -119,6 +90,22 @@ static void take_used(unsigned queue)
             return; /* it was the driver that made it up */
 }
 
+/* When the driver wants to be interrupted: an event in a ring, or the flags in front of it. */
+static void want_events(unsigned queue)
+{
+    const struct bench_queue *ring = &bench.queues[queue];
+    uint8_t *driver = bench_at(&bench, bench_area(queue, 1));
+    uint64_t near = ring->next_used + fuzz_below(4);
+
+    if (bench.packed) {
+        store_le(driver, 2, near % ring->size | (fuzz_one_in(2) ? (uint64_t)VIRTIO_WRAP : 0));
+        store_le(driver + 2, 2, fuzz_below(4));
+    } else {
+        store_le(driver, 2, fuzz_below(2));
+        store_le(driver + 4 + (size_t)2 * ring->size, 2, near);
+    }
+}
+
 static void step_use(void)
 {
     unsigned queue = any_queue(), count = 1 + (unsigned)fuzz_below(4);
@@ -127,6 +114,8 @@ static void step_use(void)
         return;
     while (count-- > 0)
         add_buffers(queue);
+    if (fuzz_one_in(4))
+        want_events(queue);
     if (!fuzz_one_in(8))
         bench_kick(&bench, queue);
     if (!fuzz_one_in(8))
@@ -139,7 +128,14 @@ static void step_scribble(void)
     uint64_t at = bench_area(any_queue(), 0) + fuzz_below(BENCH_STRIDE - 8);
     uint8_t *bytes = bench_at(&bench, at);
 
-    if (fuzz_one_in(2))
+    if (fuzz_one_in(2)) {
+        /* A descriptor that might be one: a table, a link, a piece. */
+        uint8_t *desc = bench_at(&bench, bench_area(any_queue(), fuzz_one_in(3) ? 3 : 0) + 16 * fuzz_below(8));
+
+        store_le(desc, 8, any_address());
+        store_le(desc + 8, 4, fuzz_one_in(4) ? any_size() : 16 * fuzz_below(400));
+        store_le(desc + (bench.packed ? 14 : 12), 2, fuzz_below(8) | (bench.packed ? fuzz_next() & 0x8080 : 0));
+    } else if (fuzz_one_in(2))
         bytes[0] ^= (uint8_t)(1 << fuzz_below(8));
     else
         fuzz_fill(bytes, 1 + fuzz_below(8));
@@ -155,11 +151,30 @@ static void step_register(void)
     if (fuzz_one_in(3))
         offset += BENCH_CONFIG;
     else if (fuzz_one_in(8))
-        offset = (unsigned)fuzz_below(0x4000);
+        offset = fuzz_one_in(2) ? (unsigned)BENCH_ISR : (unsigned)fuzz_below(0x4000);
     if (fuzz_one_in(2))
         (void)bench_read(&bench, offset, size);
     else
         bench_write(&bench, offset, size, value);
+}
+
+/* The window in configuration space, set to a register of some BAR. */
+static void use_window(unsigned devfn)
+{
+    static const uint32_t places[] = {0, BENCH_ISR, BENCH_CONFIG};
+    struct pci_bus *bus = &bench.host.bus;
+    unsigned at = 0x40;
+
+    while (at < 0xf0 && (pci_bus_config_read(bus, devfn, at, 1) != PCI_CAPABILITY_VENDOR ||
+                         pci_bus_config_read(bus, devfn, at + 3, 1) != VIRTIO_PCI_CAP_PCI))
+        at += 4;
+    pci_bus_config_write(bus, devfn, at + 4, 1, 2 * (uint32_t)fuzz_below(3));
+    pci_bus_config_write(bus, devfn, at + 8, 4, places[fuzz_below(3)] + 4 * (uint32_t)fuzz_below(16));
+    pci_bus_config_write(bus, devfn, at + 12, 4, 1u << fuzz_below(3));
+    if (fuzz_one_in(2))
+        (void)pci_bus_config_read(bus, devfn, at + 16, 4);
+    else
+        pci_bus_config_write(bus, devfn, at + 16, 4, (uint32_t)fuzz_below(300));
 }
 
 /* Configuration space, the window in it included; what turns the device's memory off is turned back on. */
@@ -170,6 +185,8 @@ static void step_config_space(void)
     unsigned offset = 0x40 + (unsigned)fuzz_below(0xc0) / size * size;
 
     if (fuzz_one_in(2))
+        use_window(devfn);
+    else if (fuzz_one_in(2))
         (void)pci_bus_config_read(&bench.host.bus, devfn, offset, size);
     else
         pci_bus_config_write(&bench.host.bus, devfn, offset, size, (uint32_t)fuzz_below(0x5000));
@@ -282,9 +299,8 @@ static void step(void)
     }
 }
 
-static void run_one(uint64_t seed)
+static void run_one(void)
 {
-    random_state = current_seed = seed;
     virtio = target->make();
     bench_init(&bench, virtio);
     machine_add_device(&bench.fake.machine, &virtio->device);
@@ -299,18 +315,9 @@ static void run_one(uint64_t seed)
     fuzz_check(virtio->held == 0, "buffers are held although nothing is under way");
 }
 
-static void print_seed(void)
-{
-    (void)fprintf(stderr, "fuzz_virtio: failed; repeat with: fuzz_virtio %s 1 %llu\n", target->name,
-                  (unsigned long long)current_seed);
-}
-
-void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
-
 int main(int argc, char **argv)
 {
-    uint64_t runs = argc > 2 ? strtoull(argv[2], NULL, 0) : 10000;
-    uint64_t seed = argc > 3 ? strtoull(argv[3], NULL, 0) : (uint64_t)time(NULL) << 20;
+    static char command[32];
 
     for (size_t i = 0; i < fuzz_target_count && argc > 1; i++)
         if (strcmp(argv[1], fuzz_targets[i].name) == 0)
@@ -319,11 +326,7 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "usage: fuzz_virtio DEVICE [RUNS [SEED]]\n");
         return 2;
     }
-    if (__sanitizer_set_death_callback)
-        __sanitizer_set_death_callback(print_seed);
-    printf("fuzz_virtio: %llu runs of %s from seed %llu\n", (unsigned long long)runs, target->name,
-           (unsigned long long)seed);
-    for (uint64_t i = 0; i < runs; i++)
-        run_one(seed + i);
-    return 0;
+    (void)snprintf(command, sizeof(command), "fuzz_virtio %s", target->name);
+    fuzz_command = command;
+    return fuzz_main(argc - 1, argv + 1, run_one, NULL);
 }

@@ -430,8 +430,9 @@ static void test_pic(void)
 {
     test_group("PIC");
     trap_set_handler(0x20, on_pic);
-    pic_init(0xfe, 0xff);
+    /* LINT0 first: KVM looks for what is pending at the 8259A when it comes, not when LINT0 opens. */
     apic_write(APIC_LVT_LINT0, LVT_EXTINT);
+    pic_init(0xfe, 0xff);
     pit_start(1000);
     uint64_t start = read_tsc();
     while (pic_count < 5 && read_tsc() - start < PATIENCE)
@@ -481,8 +482,10 @@ static void test_x2apic(void)
 
     EXPECT_FAULT(VECTOR_GP, 0, "wrmsr", : : "c"(0x80d), "a"(1), "d"(0) : "memory"); /* LDR is read-only */
     EXPECT_FAULT(VECTOR_GP, 0, "wrmsr", : : "c"(0x802), "a"(1), "d"(0) : "memory"); /* so is the ID */
-    EXPECT_FAULT(VECTOR_GP, 0, "wrmsr", : : "c"(0x80b), "a"(1), "d"(0) : "memory"); /* EOI takes 0 */
-    EXPECT_FAULT(VECTOR_GP, 0, "wrmsr", : : "c"(0x808), "a"(0x100), "d"(0) : "memory");
+    if (!skip_on("kvm", "reserved bits are not checked")) {
+        EXPECT_FAULT(VECTOR_GP, 0, "wrmsr", : : "c"(0x80b), "a"(1), "d"(0) : "memory"); /* EOI takes 0 */
+        EXPECT_FAULT(VECTOR_GP, 0, "wrmsr", : : "c"(0x808), "a"(0x100), "d"(0) : "memory");
+    }
     EXPECT_FAULT(VECTOR_GP, 0, "rdmsr", : : "c"(0x80e) : "rax", "rdx"); /* no DFR */
     EXPECT_FAULT(VECTOR_GP, 0, "rdmsr", : : "c"(0x831) : "rax", "rdx"); /* no ICR2 */
     EXPECT_FAULT(VECTOR_GP, 0, "rdmsr", : : "c"(0x83f) : "rax", "rdx"); /* write-only */

@@ -117,7 +117,8 @@ static void test_undefined(void)
     }
     EXPECT_NO_TRAP("lock; addl $1, (%0)", : : "r"(&cell) : "memory");
     EXPECT_FAULT(VECTOR_UD, 0, ".byte 0x8d, 0xc0", : : : "memory");                       /* LEA EAX, EAX */
-    EXPECT_FAULT(VECTOR_UD, 0, ".byte 0x0f, 0x01, 0xc1", : : : "memory");                 /* VMCALL without VMX */
+    if (!skip_on("kvm", "VMCALL is a hypercall"))
+        EXPECT_FAULT(VECTOR_UD, 0, ".byte 0x0f, 0x01, 0xc1", : : : "memory");             /* VMCALL without VMX */
     EXPECT_FAULT(VECTOR_UD, 0, ".byte 0x0f, 0xc7, 0xc8", : : : "memory");                 /* CMPXCHG8B EAX */
     EXPECT_RUN(context_user(user_ud2), VECTOR_UD, 0, user_ud2);
 }
@@ -383,15 +384,18 @@ static void test_double_fault(void)
     uint64_t hole = TEST_SLOT(3) + 4096;
 
     test_group("#DF");
-    gate_set_type(VECTOR_GP, GATE_INTERRUPT & 0x7f);
-    TRY("movq (%0), %%rcx", : : "a"(NON_CANONICAL) : "rcx");
-    trap_expect_at(__FILE__, __LINE__, "#GP, then #NP", VECTOR_DF, 0, last_trap.frame.rip);
-    gate_set_type(VECTOR_GP, GATE_INTERRUPT);
+    /* The hypervisor gives memory for the stack of the double fault in the middle of the first. */
+    if (!skip_on("nested", "a fault is forgotten when its delivery is interrupted")) {
+        gate_set_type(VECTOR_GP, GATE_INTERRUPT & 0x7f);
+        TRY("movq (%0), %%rcx", : : "a"(NON_CANONICAL) : "rcx");
+        trap_expect_at(__FILE__, __LINE__, "#GP, then #NP", VECTOR_DF, 0, last_trap.frame.rip);
+        gate_set_type(VECTOR_GP, GATE_INTERRUPT);
 
-    gate_set_type(VECTOR_PF, GATE_INTERRUPT & 0x7f);
-    TRY("movq (%0), %%rcx", : : "a"(hole) : "rcx");
-    trap_expect_at(__FILE__, __LINE__, "#PF, then #NP", VECTOR_DF, 0, last_trap.frame.rip);
-    gate_set_type(VECTOR_PF, GATE_INTERRUPT);
+        gate_set_type(VECTOR_PF, GATE_INTERRUPT & 0x7f);
+        TRY("movq (%0), %%rcx", : : "a"(hole) : "rcx");
+        trap_expect_at(__FILE__, __LINE__, "#PF, then #NP", VECTOR_DF, 0, last_trap.frame.rip);
+        gate_set_type(VECTOR_PF, GATE_INTERRUPT);
+    }
 
     TRY_AFTER("movq %1, %%rsp", "movq (%0), %%rcx", : : "a"(hole), "d"(hole + 256) : "rcx");
     trap_expect_at(__FILE__, __LINE__, "#PF, then #PF on the stack", VECTOR_DF, 0, last_trap.frame.rip);

@@ -469,6 +469,48 @@ static void test_restart(void)
     CHECK_EQ(atomic_load(&mark), 1);
 }
 
+/* One after the other, each looks at its counter: nobody may read less than who was before. */
+static struct {
+    uint32_t lock;
+    uint64_t last, reads, back;
+} counter __attribute__((aligned(64)));
+
+static void read_in_turn(void *argument)
+{
+    (void)argument;
+    for (unsigned i = 0; i < 4 * rounds; i++) {
+        uint32_t taken = 1;
+        uint64_t now;
+
+        for (;;) {
+            __asm__ volatile("xchgl %0, %1" : "+r"(taken), "+m"(counter.lock) : : "memory");
+            if (taken == 0)
+                break;
+            cpu_pause();
+        }
+        __asm__ volatile("lfence" : : : "memory");
+        now = read_tsc();
+        if (now < counter.last)
+            counter.back++;
+        counter.last = now;
+        counter.reads++;
+        *(volatile uint32_t *)&counter.lock = 0;
+        __asm__ volatile("" : : : "memory");
+    }
+}
+
+/* Neither power-on nor INIT nor start-up sets a processor's counter apart from the others' (SDM volume 3, 18.17). */
+static void test_time_stamps(void)
+{
+    test_group("time stamp counters");
+    counter.back = counter.reads = counter.last = 0;
+    smp_call(1, read_in_turn, 0);
+    read_in_turn(0);
+    smp_wait(1);
+    CHECK_EQ(counter.reads, 8ull * rounds);
+    CHECK_EQ(counter.back, 0);
+}
+
 void test_main(void)
 {
     apic_enable();
@@ -482,6 +524,7 @@ void test_main(void)
     }
     test_all_run();
     test_locked();
+    test_time_stamps();
     test_store_buffer();
     test_message_passing();
     test_single_copy();
@@ -490,4 +533,5 @@ void test_main(void)
     test_shoot_down();
     test_dirty_bits();
     test_restart();
+    test_time_stamps();
 }

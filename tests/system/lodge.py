@@ -16,12 +16,32 @@ HERE = pathlib.Path(__file__).resolve().parent
 TOOLS = HERE.parent.parent / "tools"
 LODGE = os.environ.get("LODGE", "lodge")
 ENGINE = os.environ.get("LODGE_ENGINE", "dbt")
+GUESTS = pathlib.Path(os.environ.get("LODGE_GUESTS", HERE.parent.parent / "build" / "tests" / "guest"))
 
 # How many seconds anything may take that is not given a limit of its own. A slow or shared machine
 # may raise it.
 PATIENCE = float(os.environ.get("LODGE_TEST_PATIENCE", "60"))
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_TRIPLE_FAULT = 0, 1, 2, 3
+
+
+def _restore_signals():
+    """A shell's background job has SIGINT and SIGQUIT ignored, and what it starts inherits that."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def in_child(then=None):
+    """What a child does before it becomes the program under test; `then` comes last."""
+
+    def prepare():
+        _restore_signals()
+        if then is not None:
+            then()
+
+    return prepare
 
 
 class Machine:
@@ -34,8 +54,9 @@ class Machine:
         if terminal:
             self.master, self.slave = pty.openpty()
             popen.update(stdin=self.slave, stdout=self.slave, stderr=self.slave)
-            popen.update(start_new_session=True, preexec_fn=self._take_terminal)
+            popen.update(start_new_session=True, preexec_fn=in_child(self._take_terminal))
         else:
+            popen["preexec_fn"] = in_child(popen.get("preexec_fn"))
             popen.setdefault("stdin", subprocess.PIPE)
             popen.setdefault("stdout", subprocess.PIPE)
             popen.setdefault("stderr", subprocess.PIPE)
@@ -111,6 +132,7 @@ class Machine:
 def run(arguments, timeout=None, **kwargs):
     """`lodge ARGUMENTS` to its end."""
     kwargs.setdefault("stdin", subprocess.DEVNULL)
+    kwargs["preexec_fn"] = in_child(kwargs.get("preexec_fn"))
     return subprocess.run(
         [LODGE, *arguments], capture_output=True, timeout=PATIENCE if timeout is None else timeout, check=False, **kwargs
     )

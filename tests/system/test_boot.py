@@ -21,6 +21,35 @@ from lodge import Machine
 FULL = os.environ.get("LODGE_TEST_FULL") == "1"
 BOOTS = int(os.environ.get("LODGE_TEST_BOOTS", "3"))
 
+# Leaf, register and bit of what a model promises: of instructions, and of the system, which engine dbt has by itself.
+LEVEL_2 = {
+    "sse3": (1, "c", 0), "ssse3": (1, "c", 9), "cx16": (1, "c", 13), "sse4_1": (1, "c", 19), "sse4_2": (1, "c", 20),
+    "popcnt": (1, "c", 23), "lahf_lm": (0x80000001, "c", 0),
+}
+LEVEL_3 = LEVEL_2 | {
+    "pclmulqdq": (1, "c", 1), "fma": (1, "c", 12), "movbe": (1, "c", 22), "aes": (1, "c", 25), "xsave": (1, "c", 26),
+    "avx": (1, "c", 28), "f16c": (1, "c", 29), "rdrand": (1, "c", 30), "bmi1": (7, "b", 3), "avx2": (7, "b", 5),
+    "bmi2": (7, "b", 8), "abm": (0x80000001, "c", 5),
+}
+SYSTEM_2 = {"rdtscp": (0x80000001, "d", 27)}
+SYSTEM_3 = SYSTEM_2 | {"fsgsbase": (7, "b", 0), "smep": (7, "b", 7)}
+MODELS = {"x86-64-v2": (LEVEL_2, SYSTEM_2), "x86-64-v3": (LEVEL_3, SYSTEM_3)}
+
+# The processor's own words: /proc/cpuinfo leaves out what the host's kernel does not use.
+CPUID = """
+#include <cpuid.h>
+#include <stdio.h>
+#include <stdlib.h>
+int main(int count, char **arguments)
+{
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count((unsigned)strtoul(arguments[count - 1], NULL, 0), 0, &a, &b, &c, &d))
+        b = c = d = 0;
+    printf("%u %u %u", b, c, d);
+    return 0;
+}
+"""
+
 JOB = """#!/bin/sh
 dmesg -n 1
 echo "cpus $(nproc)"
@@ -93,9 +122,37 @@ class Boots(LinuxCase):
                 self.check(cpus, mib, output)
 
     def test_models(self):
-        for model in ("x86-64-v2", "x86-64-v3"):
+        """Each boots where it can, and is refused with the reason where the host lacks what it promises."""
+        for model in MODELS:
             with self.subTest(model=model):
-                self.boot("--cpu", model)
+                missing = self.missing_features(model)
+                if missing:
+                    self.check_refusal(model, missing)
+                else:
+                    self.boot("--cpu", model)
+
+    def missing_features(self, model):
+        """What a model promises and neither this host nor the engine has."""
+        program = self.folder / "cpuid"
+        subprocess.run(["gcc", "-x", "c", "-", "-o", program], input=CPUID.encode(), check=True)
+        words = {}
+        for leaf in (1, 7, 0x80000001):
+            printed = subprocess.run([program, str(leaf)], capture_output=True, check=True).stdout
+            words |= {(leaf, register): int(word) for register, word in zip("bcd", printed.split())}
+        instructions, system = MODELS[model]
+        promised = instructions if lodge.ENGINE == "dbt" else instructions | system
+        return {name for name, (leaf, register, bit) in promised.items() if not words[leaf, register] >> bit & 1}
+
+    def check_refusal(self, model, missing):
+        result = lodge.run(["run", "--engine", lodge.ENGINE, *self.arguments(job=False), "--cpu", model])
+        self.assertEqual(result.returncode, lodge.EXIT_FAILED)
+        self.assertEqual(result.stdout, b"")
+        line = re.fullmatch(
+            rf"lodge: cpu model {model}: this host or engine lacks (\w+); use --cpu host, or a smaller model\n",
+            result.stderr.decode(),
+        )
+        self.assertIsNotNone(line, result.stderr)
+        self.assertIn(line.group(1), missing)
 
     def test_nobody(self):
         """No user, no groups, no capabilities, no home."""

@@ -32,12 +32,19 @@ static enum status fake_set_state(struct vcpu *vcpu, const struct cpu_state *sta
     return fake_engine_of(vcpu)->set_answer;
 }
 
+static enum status fake_set_debug(struct vcpu *vcpu, const struct debug_control *control)
+{
+    fake_engine_of(vcpu)->controls[vcpu->index] = *control;
+    return STATUS_OK;
+}
+
 static const struct engine_ops fake_ops = {
     .name = "fake",
     .run = fake_run,
     .kick = fake_kick,
     .get_state = fake_get_state,
     .set_state = fake_set_state,
+    .set_debug = fake_set_debug,
 };
 
 void fake_engine_init(struct fake_engine *fake, struct machine *machine, enum vcpu_exit (*guest)(struct vcpu *vcpu))

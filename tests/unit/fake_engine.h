@@ -13,6 +13,7 @@ struct fake_engine {
     struct engine engine; /* first */
     struct vcpu vcpus[FAKE_CPUS];
     struct cpu_state states[FAKE_CPUS];
+    struct debug_control controls[FAKE_CPUS];
     enum vcpu_exit (*guest)(struct vcpu *vcpu); /* what run() does */
     enum status set_answer;
     atomic_uint runs, kicks;

@@ -13,6 +13,7 @@
 #include "port/park.h"
 
 char fake_log_line[256];
+void (*fake_log_listener)(const char *line);
 static atomic_uint log_lines;
 
 void log_emit(enum log_level level, const char *format, ...)
@@ -25,6 +26,8 @@ void log_emit(enum log_level level, const char *format, ...)
     (void)vsnprintf(fake_log_line, sizeof(fake_log_line), format, arguments);
     va_end(arguments);
     log_lines++;
+    if (fake_log_listener)
+        fake_log_listener(fake_log_line);
 }
 
 unsigned fake_log_count(void)

@@ -25,4 +25,7 @@ void fake_alarm_init(struct fake_alarm *alarm);
 unsigned fake_log_count(void);
 extern char fake_log_line[256];
 
+/* Told each of those lines; NULL: nobody. */
+extern void (*fake_log_listener)(const char *line);
+
 #endif

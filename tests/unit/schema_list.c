@@ -140,7 +140,10 @@ static void list(const struct state_schema *schema)
 
 int main(void)
 {
-    const struct q35_config config = {
+    static uint8_t backing[(1 << 20) + 2 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
+    struct q35_config config = {
+        .firmware = true,
+        .flash = true,
         .second_serial = true,
         .debug_exit = true,
         .virtio = virtio,
@@ -150,6 +153,10 @@ int main(void)
 
     fake_machine_init(&fake, 2);
     make_virtio();
+    if (memory_init(&fake.machine.memory, backing, -1, 1 << 20) != STATUS_OK ||
+        memory_add_rom(&fake.machine.memory, Q35_FLASH_END - PAGE_SIZE, PAGE_SIZE, &config.flash_range) != STATUS_OK ||
+        memory_add_rom(&fake.machine.memory, Q35_FLASH_BASE, PAGE_SIZE, &config.flash_range) != STATUS_OK)
+        return 1;
     if (q35_init(&board, &fake.machine, &config) != STATUS_OK)
         return 1;
     list(&cpu_state_schema);

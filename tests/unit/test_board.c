@@ -59,20 +59,28 @@ static struct q35_config configuration(struct computer *self)
     };
 }
 
-static void computer_init(struct computer *self, const struct q35_config *config)
+static void computer_init_memory(struct computer *self, const struct q35_config *config,
+                                 const struct guest_memory *memory)
 {
     memset(self, 0, sizeof(*self));
     sink_init(&self->console);
     sink_init(&self->second);
     sink_init(&self->debug);
     fake_machine_init(&self->fake, CPUS);
-    self->fake.machine.memory = (struct guest_memory){
+    self->fake.machine.memory = *memory;
+    assert_int_equal(q35_init(&self->board, &self->fake.machine, config), STATUS_OK);
+}
+
+static void computer_init(struct computer *self, const struct q35_config *config)
+{
+    const struct guest_memory memory = {
         .host = ram,
         .size = sizeof(ram),
         .ranges = {{.base = 0, .size = 256 << 20}},
         .range_count = 1,
     };
-    assert_int_equal(q35_init(&self->board, &self->fake.machine, config), STATUS_OK);
+
+    computer_init_memory(self, config, &memory);
 }
 
 static int setup(void **state)
@@ -198,13 +206,59 @@ static void test_optional_devices(void **state)
     (void)state;
     config.second_serial = false;
     config.debug_exit = false;
-    config.firmware = true;
     computer_init(computer, &config);
     assert_int_equal(in(0x2fd, 1), 0xff);
     out(0xf4, 1, 1);
     assert_int_equal(computer->fake.machine.end, MACHINE_RUNNING);
-    assert_int_equal(load(Q35_ECAM_BASE, 4), 0xffffffff); /* firmware has not run */
+    assert_int_equal(in(0x402, 1), 0xff);
+    out(0x510, 2, 0);
+    assert_int_equal(in(0x511, 1), 0xff); /* no fw_cfg without firmware */
+}
+
+static void test_firmware(void **state)
+{
+    enum { FIRMWARE_RAM = 2 << 20, CODE = 256 << 10, VARIABLES = 64 << 10 };
+    static _Alignas(PAGE_SIZE) uint8_t backing[FIRMWARE_RAM + CODE + VARIABLES];
+    struct q35_config config = configuration(&one);
+    struct guest_memory memory;
+    unsigned code, variables;
+
+    (void)state;
+    for (unsigned i = 0; i < CODE; i++)
+        backing[FIRMWARE_RAM + i] = (uint8_t)(i >> 10);
+    assert_int_equal(memory_init(&memory, backing, -1, FIRMWARE_RAM), STATUS_OK);
+    assert_int_equal(memory_add_rom(&memory, Q35_FLASH_END - CODE, CODE, &code), STATUS_OK);
+    assert_int_equal(memory_add_rom(&memory, Q35_FLASH_END - CODE - VARIABLES, VARIABLES, &variables), STATUS_OK);
+    config.firmware = true;
+    config.firmware_log = &one.debug.stream;
+    config.flash = true;
+    config.flash_range = variables;
+    computer_init_memory(computer, &config, &memory);
+
+    assert_int_equal(load(Q35_ECAM_BASE, 4), 0xffffffff); /* nobody has played firmware */
     assert_int_equal(in(0x608, 4), 0xffffffff);
+    assert_memory_equal(backing + 0xe0000, backing + FIRMWARE_RAM + CODE / 2, CODE / 2);
+    out(0x510, 2, 0);
+    assert_int_equal(in(0x511, 1), 'Q');
+    out(0x402, 1, 'f');
+    assert_memory_equal(one.debug.bytes, "f", 2);
+    store(Q35_FLASH_END - CODE - VARIABLES, 1, 0x90);
+    assert_int_equal(load(Q35_FLASH_END - CODE - VARIABLES, 1), 0x89);
+    memset(backing + 0xe0000, 0, CODE / 2);
+    assert_int_equal(q35_reset(&computer->board), STATUS_OK);
+    assert_int_equal(backing[0xfffff], (CODE - 1) >> 10);
+    assert_false(computer->fake.machine.memory.ranges[variables].hidden);
+}
+
+static void test_firmware_without_rom(void **state)
+{
+    struct q35_config config = configuration(&one);
+    struct q35 *board = &one.board;
+
+    (void)state;
+    config.firmware = true;
+    fake_machine_init(&one.fake, CPUS);
+    assert_int_equal(q35_init(board, &one.fake.machine, &config), STATUS_NOT_FOUND);
 }
 
 static void test_streams(void **state)
@@ -592,6 +646,8 @@ int main(void)
         cmocka_unit_test_setup(test_refusals, setup),
         cmocka_unit_test_setup(test_inventory, setup),
         cmocka_unit_test_setup(test_optional_devices, setup),
+        cmocka_unit_test_setup(test_firmware, setup),
+        cmocka_unit_test(test_firmware_without_rom),
         cmocka_unit_test_setup(test_streams, setup),
         cmocka_unit_test_setup(test_ends, setup),
         cmocka_unit_test_setup(test_timer_through_pic, setup),

@@ -9,6 +9,8 @@
 #include "board/q35.h"
 #include "boot/acpi.h"
 #include "boot/aml.h"
+#include "boot/smbios.h"
+#include "boot/table_loader.h"
 #include "dev/chipset/pm.h"
 #include "dev/chipset/rtc.h"
 #include "dev/pci/bus.h"
@@ -235,6 +237,161 @@ static void test_dsdt_follows_the_machine(void **state)
     assert_false(dsdt_has("COM2", 4) || dsdt_has("FWCF", 4) || dsdt_has("C001", 4));
 }
 
+/* --- placed by firmware --- */
+
+enum { LOADER_FILES = 2, LOADER_TABLES_AT = 64 };
+
+/* A file as firmware has placed it: at this offset of `placed`, which is at ADDRESS. */
+struct loader_file {
+    const char *name;
+    const uint8_t *bytes;
+    size_t size;
+    size_t at;
+    bool allocated;
+};
+
+static uint8_t placed[ROOM];
+
+static struct loader_file *loader_file(struct loader_file *files, const uint8_t *name)
+{
+    assert_non_null(memchr(name, 0, TABLE_LOADER_NAME));
+    for (unsigned i = 0; i < LOADER_FILES; i++)
+        if (strcmp(files[i].name, (const char *)name) == 0)
+            return &files[i];
+    fail_msg("no file %s", (const char *)name);
+    return NULL;
+}
+
+/* What firmware does with one command. */
+static void loader_run(struct loader_file *files, const uint8_t *command)
+{
+    struct loader_file *file = loader_file(files, command + 4), *target;
+    uint32_t offset, start, length;
+
+    switch (load_le(command, 4)) {
+    case 1:
+        assert_false(file->allocated);
+        assert_int_equal(file->at % load_le(command + 60, 4), 0);
+        assert_in_range(command[64], 1, 2);
+        memcpy(placed + file->at, file->bytes, file->size);
+        file->allocated = true;
+        break;
+    case 2:
+        target = loader_file(files, command + 60);
+        offset = (uint32_t)load_le(command + 116, 4);
+        assert_true(file->allocated && target->allocated && range_inside(offset, command[120], file->size));
+        store_le(placed + file->at + offset, command[120],
+                 load_le(placed + file->at + offset, command[120]) + ADDRESS + target->at);
+        break;
+    case 3:
+        offset = (uint32_t)load_le(command + 60, 4);
+        start = (uint32_t)load_le(command + 64, 4);
+        length = (uint32_t)load_le(command + 68, 4);
+        assert_true(file->allocated && offset < file->size && range_inside(start, length, file->size));
+        for (uint32_t i = 0; i < length; i++)
+            placed[file->at + offset] =
+                (uint8_t)(placed[file->at + offset] - (i + start == offset ? 0 : placed[file->at + start + i]));
+        break;
+    default:
+        fail_msg("command %u", (unsigned)load_le(command, 4));
+    }
+}
+
+/* What firmware puts together is, byte for byte, what a kernel without firmware is given. */
+static void test_loader(void **state)
+{
+    static uint8_t tables[ROOM], commands[32 * TABLE_LOADER_COMMAND];
+
+    (void)state;
+    for (unsigned cpus = 1; cpus <= ACPI_CPUS; cpus += 127) {
+        struct table_loader loader = {.bytes = commands, .room = sizeof(commands)};
+        uint8_t rsdp[ACPI_RSDP_SIZE];
+        struct acpi_machine machine;
+        size_t used = 0, direct = 0;
+
+        acpi_machine_init(&machine, cpus);
+        memset(area, 0, sizeof(area));
+        memset(placed, 0, sizeof(placed));
+        assert_int_equal(acpi_build(&machine, area, ROOM, ADDRESS, &direct), STATUS_OK);
+        assert_int_equal(acpi_build_loader(&machine, tables, ROOM, &used, rsdp, &loader), STATUS_OK);
+        assert_int_equal(used + LOADER_TABLES_AT, direct);
+
+        struct loader_file files[LOADER_FILES] = {
+            {.name = "etc/acpi/rsdp", .bytes = rsdp, .size = sizeof(rsdp), .at = 0},
+            {.name = "etc/acpi/tables", .bytes = tables, .size = used, .at = LOADER_TABLES_AT},
+        };
+        assert_int_equal(loader.length % TABLE_LOADER_COMMAND, 0);
+        for (size_t at = 0; at < loader.length; at += TABLE_LOADER_COMMAND)
+            loader_run(files, commands + at);
+        assert_memory_equal(placed, area, direct);
+    }
+}
+
+static void test_loader_without_room(void **state)
+{
+    static uint8_t tables[ROOM], commands[32 * TABLE_LOADER_COMMAND];
+    struct acpi_machine machine;
+    uint8_t rsdp[ACPI_RSDP_SIZE];
+    size_t used;
+
+    (void)state;
+    acpi_machine_init(&machine, 1);
+    for (size_t room = 0; room < 15 * TABLE_LOADER_COMMAND; room += 60) {
+        struct table_loader loader = {.bytes = commands, .room = room};
+
+        commands[room] = 0xcc;
+        assert_int_equal(acpi_build_loader(&machine, tables, ROOM, &used, rsdp, &loader), STATUS_NO_MEMORY);
+        assert_int_equal(commands[room], 0xcc);
+    }
+}
+
+/* --- SMBIOS --- */
+
+static void test_smbios(void **state)
+{
+    struct smbios_machine machine = {.cpus = 4, .low = 2ull << 30, .high = 6ull << 40};
+    uint8_t entry[SMBIOS_ENTRY_SIZE], total = 0;
+    size_t used = 0, at = 0;
+    unsigned count = 0, types = 0;
+
+    (void)state;
+    assert_int_equal(smbios_build(&machine, area, ROOM, &used, entry), STATUS_OK);
+    for (unsigned i = 0; i < SMBIOS_ENTRY_SIZE; i++)
+        total = (uint8_t)(total + entry[i]);
+    assert_int_equal(total, 0);
+    total = 0;
+    for (unsigned i = 16; i < SMBIOS_ENTRY_SIZE; i++)
+        total = (uint8_t)(total + entry[i]);
+    assert_int_equal(total, 0);
+    assert_int_equal(load_le(entry + 22, 2), used);
+    while (at < used) {
+        uint8_t type = area[at];
+
+        types |= type < 32 ? 1u << type : 0;
+        if (type == 19 && load_le(area + at + 2, 2) == 0x1301) {
+            assert_true(load_le(area + at + 15, 8) == 4ull << 30);
+            assert_true(load_le(area + at + 23, 8) == (4ull << 30) + (6ull << 40) - 1);
+        }
+        for (at += area[at + 1]; load_le(area + at, 2) != 0; at++)
+            assert_true(at < used);
+        at += 2;
+        count++;
+        if (type == 127)
+            break;
+    }
+    assert_int_equal(at, used);
+    assert_int_equal(count, load_le(entry + 28, 2));
+    assert_int_equal(types & (1u << 1 | 1u << 3 | 1u << 4 | 1u << 16 | 1u << 17 | 1u << 19),
+                     1u << 1 | 1u << 3 | 1u << 4 | 1u << 16 | 1u << 17 | 1u << 19);
+    for (size_t room = 0; room < used; room++) {
+        size_t none;
+
+        area[room] = 0xcc;
+        assert_int_equal(smbios_build(&machine, area, room, &none, entry), STATUS_NO_MEMORY);
+        assert_int_equal(area[room], 0xcc);
+    }
+}
+
 static void test_refusals(void **state)
 {
     struct acpi_machine machine;
@@ -386,6 +543,9 @@ int main(void)
         cmocka_unit_test(test_pci_interrupts_as_wired),
         cmocka_unit_test(test_board_as_described),
         cmocka_unit_test(test_dsdt_follows_the_machine),
+        cmocka_unit_test(test_loader),
+        cmocka_unit_test(test_loader_without_room),
+        cmocka_unit_test(test_smbios),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_every_lack_of_room),
         cmocka_unit_test(test_package_lengths),

@@ -161,6 +161,37 @@ static void an_engine_without_avx_gets_none(void **state)
     assert_false(cpuid_has(&table, 0x80000001, 0, EDX, 26));
 }
 
+/* Whatever the host has of them, and nothing else that it lacks. */
+static void an_engine_that_emulates_the_system_has_its_features(void **state)
+{
+    static const char *const names[] = {"pcid",  "fsgsbase", "smep", "invpcid", "smap",  "umip",
+                                        "rdpid", "syscall",  "nx",   "pdpe1gb", "rdtscp"};
+    struct cpuid_request request = request_for("host");
+    unsigned found = 0;
+
+    (void)state;
+    request.system_emulated = true;
+    assert_int_equal(cpuid_build(&table, &request), STATUS_OK);
+    for (size_t i = 0; i < cpuid_feature_count; i++) {
+        const struct cpuid_feature *feature = &cpuid_features[i];
+        struct cpuid_result real = cpuid_host(feature->leaf, feature->subleaf);
+        bool shown = cpuid_has(&table, feature->leaf, feature->subleaf, feature->reg, feature->bit);
+        bool named = false;
+
+        for (size_t j = 0; j < sizeof(names) / sizeof(names[0]); j++)
+            named = named || strcmp(names[j], feature->name) == 0;
+        found += named;
+        if (named)
+            assert_true(shown);
+        else if (feature->level != LEVEL_MACHINE && shown)
+            assert_true(((const uint32_t[]){real.eax, real.ebx, real.ecx, real.edx})[feature->reg] >> feature->bit & 1);
+    }
+    assert_int_equal(found, sizeof(names) / sizeof(names[0]));
+    request.one_gib_pages = false;
+    assert_int_equal(cpuid_build(&table, &request), STATUS_OK);
+    assert_false(cpuid_has(&table, 0x80000001, 0, EDX, 26));
+}
+
 static void no_paravirtual_leaves_without_features(void **state)
 {
     struct cpuid_request request = request_for("host");
@@ -243,6 +274,7 @@ int main(void)
         cmocka_unit_test(topology_is_one_socket_of_single_thread_cores),
         cmocka_unit_test(xsave_sizes_follow_xcr0),
         cmocka_unit_test(an_engine_without_avx_gets_none),
+        cmocka_unit_test(an_engine_that_emulates_the_system_has_its_features),
         cmocka_unit_test(no_paravirtual_leaves_without_features),
         cmocka_unit_test(leaves_out_of_range),
         cmocka_unit_test(fixed_models_keep_their_promise),

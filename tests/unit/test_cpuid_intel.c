@@ -89,12 +89,54 @@ static void what_no_engine_carries_is_hidden(void **state)
     assert_true(cpuid_has(&table, 7, 0, EBX, 16)); /* AVX-512 stays */
 }
 
-static void no_page_table_isolation_is_needed(void **state)
+/* This processor has neither UMIP nor RDPID; an engine may. Of what programs run directly, nothing comes along. */
+static void the_engines_own_are_shown_without_the_processor(void **state)
 {
+    const struct cpuid_request request = {.model = "host",
+                                          .cpus = 4,
+                                          .xcr0_allowed = ~0ull,
+                                          .tsc_khz = 2100000,
+                                          .one_gib_pages = true,
+                                          .system_emulated = true};
+    static struct cpuid_table own;
+
     (void)state;
-    assert_true(cpuid_has(&table, 7, 0, EDX, 26));
-    assert_true(cpuid_has(&table, 7, 0, EDX, 29));
-    assert_int_equal(query(7, 0).edx & 0x88000400, 0); /* SSBD, STIBP, MD_CLEAR */
+    assert_int_equal(cpuid_build(&own, &request), STATUS_OK);
+    assert_int_equal(cpuid_query(&own, 7, 0, 1, 0, 0xe7).ecx, 1u << 2 | 1u << 22);
+    assert_int_equal(cpuid_query(&own, 7, 0, 1, 0, 0xe7).ebx, query(7, 0).ebx);
+    assert_int_equal(cpuid_query(&own, 1, 0, 1, 0, 0xe7).ecx, query(1, 0).ecx);
+    assert_int_equal(cpuid_query(&own, 0x80000001, 0, 1, 0, 0xe7).edx, query(0x80000001, 0).edx);
+}
+
+enum { MD_CLEAR = 1 << 10, SPEC_CTRL = 1 << 26, STIBP = 1 << 27, ARCH_CAPABILITIES = 1 << 29 };
+
+static void no_page_table_isolation_is_needed_under_translation(void **state)
+{
+    const struct cpuid_request request = {
+        .model = "host", .cpus = 1, .xcr0_allowed = 7, .system_emulated = true, .arch_capabilities = 0x4b};
+
+    (void)state;
+    assert_int_equal(cpuid_build(&table, &request), STATUS_OK);
+    assert_int_equal(query(7, 0).edx & (SPEC_CTRL | ARCH_CAPABILITIES), SPEC_CTRL | ARCH_CAPABILITIES);
+    assert_int_equal(query(7, 0).edx & (1u << 31 | STIBP | MD_CLEAR), 0);
+    assert_int_equal(table.arch_capabilities, 0x4b);
+}
+
+/* An engine that lets the processor run the guest: what it says of its host, no more. */
+static void flaws_are_told_as_the_engine_tells_them(void **state)
+{
+    struct cpuid_request request = {.model = "host", .cpus = 1, .xcr0_allowed = 7, .carried_count = 2};
+
+    (void)state;
+    request.carried[0] = (struct cpuid_leaf){.leaf = 7, .result = {0, 0, 0, MD_CLEAR | STIBP}};
+    request.carried[1] = (struct cpuid_leaf){.leaf = 1, .result = {0, 0, 0, 0x078bfbff}};
+    assert_int_equal(cpuid_build(&table, &request), STATUS_OK);
+    assert_int_equal(query(7, 0).edx, MD_CLEAR | STIBP);
+    assert_int_equal(query(7, 0).ebx & ~2u,
+                     0); /* the processor has much, the engine carries none; TSC_ADJUST is ours */
+    assert_true(cpuid_has(&table, 1, 0, EDX, 26));
+    assert_true(cpuid_has(&table, 1, 0, ECX, 21)); /* x2APIC is the machine's */
+    assert_false(cpuid_has(&table, 1, 0, ECX, 20));
 }
 
 static void caches_and_cores(void **state)
@@ -155,7 +197,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(what_no_engine_carries_is_hidden, build),
-        cmocka_unit_test_setup(no_page_table_isolation_is_needed, build),
+        cmocka_unit_test_setup(the_engines_own_are_shown_without_the_processor, build),
+        cmocka_unit_test(no_page_table_isolation_is_needed_under_translation),
+        cmocka_unit_test(flaws_are_told_as_the_engine_tells_them),
         cmocka_unit_test_setup(caches_and_cores, build),
         cmocka_unit_test_setup(the_layout_of_xsave_is_the_processors, build),
         cmocka_unit_test_setup(frequency_is_in_leaf_15, build),

@@ -1,11 +1,16 @@
 /* The Linux side of the ports: locks, parking, event loop, alarm, files, memory, log. */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 #include <x86intrin.h>
@@ -14,8 +19,11 @@
 #include "host/clock.h"
 #include "host/file.h"
 #include "host/footprint.h"
+#include "host/log_file.h"
 #include "host/loop.h"
 #include "host/memory.h"
+#include "host/socket.h"
+#include "host/store.h"
 #include "port/lock.h"
 #include "port/log.h"
 #include "port/park.h"
@@ -83,6 +91,7 @@ static void test_park(void **state)
 
 struct rig {
     struct event_loop loop;
+    struct host_clock clock;
     struct host_alarm alarm;
     struct loop_notice notice;
     uint64_t rang_at;
@@ -109,8 +118,9 @@ static void on_notice(struct loop_notice *notice)
 static void rig_open(struct rig *rig)
 {
     *rig = (struct rig){0};
+    host_clock_init(&rig->clock);
     assert_int_equal(loop_init(&rig->loop), STATUS_OK);
-    assert_int_equal(host_alarm_init(&rig->alarm, &rig->loop, on_ring), STATUS_OK);
+    assert_int_equal(host_alarm_init(&rig->alarm, &rig->loop, &rig->clock, on_ring), STATUS_OK);
     assert_int_equal(loop_notice_init(&rig->notice, &rig->loop, on_notice), STATUS_OK);
 }
 
@@ -334,12 +344,120 @@ static void test_memory(void **state)
     assert_int_equal(footprint_measure(&footprint, NULL, 0), STATUS_OK);
     assert_in_range(footprint.resident[FOOTPRINT_GUEST_RAM], 8 << 20, 12 << 20);
     assert_true(footprint_own(&footprint) > 0);
-    assert_int_equal(host_memory_clear(&memory), STATUS_OK);
+    assert_int_equal(host_memory_clear(&memory, memory.size), STATUS_OK);
     assert_int_equal(*(const char *)memory.host, 0);
     host_memory_destroy(&memory);
 
     assert_non_null(strstr(capture(create_too_much, &status), "choose a smaller -m"));
     assert_int_equal(status, STATUS_NO_MEMORY);
+}
+
+/* --- stores and log files --- */
+
+static char store_folder[] = "/tmp/lodge-store-XXXXXX";
+static char store_path[64], store_original[64];
+
+static void make_store_folder(void)
+{
+    FILE *file;
+
+    strcpy(store_folder, "/tmp/lodge-store-XXXXXX");
+    assert_non_null(mkdtemp(store_folder));
+    (void)snprintf(store_path, sizeof(store_path), "%s/vars", store_folder);
+    (void)snprintf(store_original, sizeof(store_original), "%s/original", store_folder);
+    file = fopen(store_original, "w");
+    assert_non_null(file);
+    assert_int_equal(fputs("original", file), 1);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void remove_store_folder(void)
+{
+    (void)unlink(store_path);
+    (void)unlink(store_original);
+    assert_int_equal(rmdir(store_folder), 0); /* nothing else was left in it */
+}
+
+static void test_store(void **state)
+{
+    struct host_store store, other;
+    struct event_loop loop;
+    char bytes[8];
+
+    (void)state;
+    make_store_folder();
+    assert_int_equal(loop_init(&loop), STATUS_OK);
+    assert_int_equal(host_store_open(&store, store_path, store_original, false), STATUS_OK);
+    assert_int_equal(store.size, 8);
+    assert_int_equal(host_store_attach(&store, &loop), STATUS_OK);
+    assert_int_equal(host_store_read(&store, bytes), STATUS_OK);
+    assert_memory_equal(bytes, "original", 8);
+    store.store.write(&store.store, 2, "XY", 2);
+    store.store.write(&store.store, 7, "XY", 2); /* behind its end: not done */
+    assert_int_equal(host_store_read(&store, bytes), STATUS_OK);
+    assert_memory_equal(bytes, "orXYinal", 8);
+    assert_int_equal(host_store_open(&other, store_path, NULL, false), STATUS_BUSY);
+    assert_int_equal(host_store_open(&other, store_path, NULL, true), STATUS_BUSY);
+    host_store_close(&store);
+
+    /* The original is not needed again, and readers share. */
+    assert_int_equal(host_store_open(&store, store_path, "/nowhere", true), STATUS_OK);
+    assert_int_equal(host_store_open(&other, store_path, NULL, true), STATUS_OK);
+    assert_int_equal(host_store_read(&other, bytes), STATUS_OK);
+    assert_memory_equal(bytes, "orXYinal", 8);
+    assert_int_equal(truncate(store_path, 4), 0);
+    assert_int_equal(host_store_read(&other, bytes), STATUS_IO);
+    host_store_close(&store);
+    host_store_close(&other);
+    host_store_close(&other);
+    loop_destroy(&loop);
+    remove_store_folder();
+}
+
+static void open_store(void *argument)
+{
+    struct host_store store;
+
+    *(enum status *)argument = host_store_open(&store, store_path, "/nowhere/original", false);
+}
+
+static void test_store_errors(void **state)
+{
+    struct host_store store;
+    enum status status;
+
+    (void)state;
+    make_store_folder();
+    assert_non_null(strstr(capture(open_store, &status), "/nowhere/original: No such file"));
+    assert_int_equal(status, STATUS_NOT_FOUND);
+    assert_int_equal(host_store_open(&store, store_path, NULL, false), STATUS_NOT_FOUND);
+    assert_int_equal(host_store_open(&store, "/dev/null", NULL, false), STATUS_INVALID);
+    assert_int_equal(host_store_open(&store, store_folder, NULL, true), STATUS_INVALID);
+    remove_store_folder();
+}
+
+static void test_log_file(void **state)
+{
+    struct host_log_file file;
+    struct host_file written;
+    char text[LOG_FILE_LINE + 10];
+
+    (void)state;
+    make_store_folder();
+    assert_int_equal(host_log_file_open(&file, store_path), STATUS_OK);
+    file.stream.write(&file.stream, "one\ntwo", 7);
+    assert_int_equal(host_file_read(&written, "log", store_path, 100), STATUS_OK);
+    assert_int_equal(written.size, 4);
+    host_file_destroy(&written);
+    memset(text, 'x', sizeof(text)); /* no line end: it does not wait for one for ever */
+    file.stream.write(&file.stream, text, sizeof(text));
+    host_log_file_close(&file);
+    host_log_file_close(&file);
+    assert_int_equal(host_file_read(&written, "log", store_path, 10000), STATUS_OK);
+    assert_int_equal(written.size, 7 + sizeof(text));
+    host_file_destroy(&written);
+    assert_int_equal(host_log_file_open(&file, "/nowhere/log"), STATUS_NOT_FOUND);
+    remove_store_folder();
 }
 
 /* --- log and clocks --- */
@@ -366,18 +484,200 @@ static void test_log(void **state)
 
 static void test_clocks(void **state)
 {
-    struct clock clock;
+    struct host_clock host;
+    struct clock *clock = &host.clock;
     const struct timespec pause = {.tv_nsec = 50 * MS};
 
     (void)state;
-    host_clock_init(&clock);
-    assert_in_range(clock.wall_ns(&clock) / NS_PER_SECOND, (uint64_t)time(NULL) - 1, (uint64_t)time(NULL) + 1);
+    host_clock_init(&host);
+    assert_in_range(clock->wall_ns(clock) / NS_PER_SECOND, (uint64_t)time(NULL) - 1, (uint64_t)time(NULL) + 1);
 
     uint64_t khz = host_tsc_khz();
-    uint64_t ns = clock.monotonic_ns(&clock), tsc = __rdtsc();
+    uint64_t ns = clock->monotonic_ns(clock), tsc = __rdtsc();
     nanosleep(&pause, NULL);
-    uint64_t ns_gone = clock.monotonic_ns(&clock) - ns, tsc_gone = __rdtsc() - tsc;
+    uint64_t ns_gone = clock->monotonic_ns(clock) - ns, tsc_gone = __rdtsc() - tsc;
     assert_in_range(tsc_gone * 1000000 / ns_gone, khz * 99 / 100, khz * 101 / 100);
+}
+
+/* What was spent on hold has not passed. */
+static void test_held_clock(void **state)
+{
+    struct host_clock host;
+    struct clock *clock = &host.clock;
+    const struct timespec pause = {.tv_nsec = 30 * MS};
+
+    (void)state;
+    host_clock_init(&host);
+    assert_int_equal(host_clock_release(&host), 0);
+    host_clock_hold(&host);
+    uint64_t held = clock->monotonic_ns(clock);
+    nanosleep(&pause, NULL);
+    host_clock_hold(&host);
+    assert_int_equal(clock->monotonic_ns(clock), held);
+    uint64_t host_before = host_monotonic_ns();
+    assert_true(host_clock_release(&host) >= 30 * MS);
+    uint64_t now = clock->monotonic_ns(clock);
+    assert_in_range(now - held, 0, host_monotonic_ns() - host_before);
+    assert_int_equal(host_clock_to_monotonic(&host, now), now + host.behind_ns);
+    assert_int_equal(host_clock_to_monotonic(&host, UINT64_MAX), UINT64_MAX);
+}
+
+/* An alarm of a clock that is held does not ring; set anew after the release, it rings by that clock. */
+static void test_alarm_of_a_held_clock(void **state)
+{
+    const struct timespec pause = {.tv_nsec = 20 * MS};
+    struct rig rig;
+
+    (void)state;
+    rig_open(&rig);
+    host_clock_hold(&rig.clock);
+    set_alarm(&rig, rig.clock.clock.monotonic_ns(&rig.clock.clock) + MS);
+    nanosleep(&pause, NULL);
+    loop_notice_raise(&rig.notice);
+    assert_int_equal(loop_run(&rig.loop), STATUS_OK);
+    assert_int_equal(rig.rings, 0);
+    (void)host_clock_release(&rig.clock);
+    uint64_t deadline = rig.clock.clock.monotonic_ns(&rig.clock.clock) + MS;
+    set_alarm(&rig, deadline);
+    assert_int_equal(loop_run(&rig.loop), STATUS_OK);
+    assert_int_equal(rig.rings, 1);
+    assert_true(rig.clock.clock.monotonic_ns(&rig.clock.clock) >= deadline);
+    rig_close(&rig);
+}
+
+/* --- sockets --- */
+
+struct peers {
+    struct event_loop loop;
+    struct socket_listener listener;
+    struct socket_connection connection;
+    char received[64];
+    size_t size;
+    unsigned closed;
+};
+
+static void on_received(struct socket_connection *connection, const void *bytes, size_t size)
+{
+    struct peers *peers = CONTAINER_OF(connection, struct peers, connection);
+
+    assert_true(size <= sizeof(peers->received));
+    memcpy(peers->received, bytes, size);
+    peers->size = size;
+    loop_stop(&peers->loop);
+}
+
+static void on_closed(struct socket_connection *connection)
+{
+    struct peers *peers = CONTAINER_OF(connection, struct peers, connection);
+
+    peers->closed++;
+    loop_stop(&peers->loop);
+}
+
+static void on_accepted(struct socket_listener *listener, int fd)
+{
+    struct peers *peers = CONTAINER_OF(listener, struct peers, listener);
+
+    peers->connection.received = on_received;
+    peers->connection.closed = on_closed;
+    assert_int_equal(socket_connection_init(&peers->connection, &peers->loop, fd), STATUS_OK);
+    loop_stop(&peers->loop);
+}
+
+static void talk(struct peers *peers, int fd)
+{
+    char byte;
+
+    assert_int_equal(loop_run(&peers->loop), STATUS_OK);
+    assert_int_equal(write(fd, "hello", 5), 5);
+    assert_int_equal(loop_run(&peers->loop), STATUS_OK);
+    assert_int_equal(peers->size, 5);
+    assert_memory_equal(peers->received, "hello", 5);
+    assert_true(socket_connection_send(&peers->connection, "!", 1));
+    assert_int_equal(read(fd, &byte, 1), 1);
+    assert_int_equal(byte, '!');
+    close(fd);
+    assert_int_equal(loop_run(&peers->loop), STATUS_OK);
+    assert_int_equal(peers->closed, 1);
+    assert_false(socket_connection_send(&peers->connection, "!", 1));
+}
+
+static void peers_open(struct peers *peers, const char *address)
+{
+    *peers = (struct peers){0};
+    assert_int_equal(loop_init(&peers->loop), STATUS_OK);
+    assert_int_equal(socket_listener_init(&peers->listener, &peers->loop, "--test", address, on_accepted), STATUS_OK);
+}
+
+static void peers_close(struct peers *peers)
+{
+    socket_connection_destroy(&peers->connection);
+    socket_listener_destroy(&peers->listener);
+    loop_destroy(&peers->loop);
+}
+
+static void test_tcp_socket(void **state)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct peers peers;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    (void)state;
+    peers_open(&peers, ":0");
+    assert_int_equal(strncmp(peers.listener.name, "127.0.0.1:", 10), 0);
+    to.sin_port = htons((uint16_t)atoi(peers.listener.name + 10));
+    assert_int_not_equal(to.sin_port, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    talk(&peers, fd);
+    peers_close(&peers);
+}
+
+/* The file is ours alone, goes with us, and one left behind by a crash is no obstacle. */
+static void test_unix_socket(void **state)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    char folder[] = "/tmp/lodge-test-XXXXXX", address[sizeof(to.sun_path) + 8];
+    struct peers peers;
+    struct stat status;
+    int stale = socket(AF_UNIX, SOCK_STREAM, 0), fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(to.sun_path, sizeof(to.sun_path), "%s/socket", folder);
+    (void)snprintf(address, sizeof(address), "unix:%s", to.sun_path);
+    assert_int_equal(bind(stale, (struct sockaddr *)&to, sizeof(to)), 0);
+    close(stale);
+    peers_open(&peers, address);
+    assert_string_equal(peers.listener.name, to.sun_path);
+    assert_int_equal(stat(to.sun_path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0700);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    talk(&peers, fd);
+
+    /* One that is in use is not taken away. */
+    struct socket_listener second;
+    assert_int_equal(socket_listener_init(&second, &peers.loop, "--test", to.sun_path, on_accepted), STATUS_IO);
+    peers_close(&peers);
+    assert_int_not_equal(stat(to.sun_path, &status), 0);
+    rmdir(folder);
+}
+
+static void test_socket_addresses(void **state)
+{
+    static const char *const good[] = {"1234",        ":0",      "127.0.0.1:1", "127.1.2.3:65535",
+                                       "localhost:7", "[::1]:7", "unix:x",      "./x"};
+    static const char *const bad[] = {"",           ":",      "65536", "12a",      "0.0.0.0:1",
+                                      "10.0.0.1:1", "[::]:1", "::1:7", "host:1",   "[127.0.0.1]:1",
+                                      "unix:",      "[::1]",  "-1",    "127.0.0.1"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LENGTH(good); i++)
+        assert_true(socket_address_is_valid("--test", good[i]));
+    for (size_t i = 0; i < ARRAY_LENGTH(bad); i++)
+        assert_false(socket_address_is_valid("--test", bad[i]));
+    char path[200] = "unix:";
+    memset(path + 5, 'x', 150);
+    assert_false(socket_address_is_valid("--test", path));
 }
 
 int main(void)
@@ -393,8 +693,16 @@ int main(void)
         cmocka_unit_test(test_file_errors),
         cmocka_unit_test(test_file_from_a_pipe),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_store),
+        cmocka_unit_test(test_store_errors),
+        cmocka_unit_test(test_log_file),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_clocks),
+        cmocka_unit_test(test_held_clock),
+        cmocka_unit_test(test_alarm_of_a_held_clock),
+        cmocka_unit_test(test_tcp_socket),
+        cmocka_unit_test(test_unix_socket),
+        cmocka_unit_test(test_socket_addresses),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -218,6 +218,66 @@ static void test_a_command_forgets_the_one_before(void **state)
     answers(TIMEOUT, 0xfe);
 }
 
+/* One of several bytes. */
+static void says(uint8_t byte)
+{
+    assert_int_equal(status() & (OBF | AUX | TIMEOUT), OBF);
+    assert_int_equal(bench_inb(&bench, DATA), byte);
+}
+
+static void test_keyboard(void **state)
+{
+    (void)state;
+    i8042_plug_keyboard(&i8042);
+    command(0x60);
+    data(0x47 | 0x10); /* its port is off, but for bytes to it */
+    data(0xff);
+    assert_true(keyboard.level);
+    says(0xfa);
+    assert_true(keyboard.level);
+    says(0xaa);
+    assert_false(keyboard.level);
+    assert_int_equal(status() & OBF, 0);
+    data(0xf2);
+    says(0xfa);
+    says(0xab);
+    says(0x41); /* translated */
+    command(0x60);
+    data(0x07);
+    data(0xf2);
+    says(0xfa);
+    says(0xab);
+    says(0x83);
+    data(0xed);
+    says(0xfa);
+    data(0x02);
+    says(0xfa);
+    data(0x02); /* no command */
+    says(0xfe);
+    data(0xee);
+    says(0xee);
+    data(0xf3);
+    says(0xfa);
+    data(0xf4); /* a command where a parameter was due */
+    says(0xfa);
+    assert_int_equal(status() & OBF, 0);
+
+    for (unsigned i = 0; i < 10; i++) /* nobody reads */
+        data(0xf2);
+    bench_round_trip(&bench, &i8042.device, 0);
+    command(0xad); /* off: what it has still to say waits */
+    says(0xfa);
+    assert_int_equal(status() & OBF, 0);
+    command(0xae);
+    says(0xab);
+    command(0xd4); /* the mouse is not there */
+    data(0xf2);
+    assert_int_equal(status() & (OBF | AUX | TIMEOUT), OBF | AUX | TIMEOUT);
+    assert_int_equal(bench_inb(&bench, DATA), 0xfe);
+    bench_random_io(&bench, &i8042.device, 300000);
+    bench_hostile_state(&bench, &i8042.device, 2000);
+}
+
 static void test_round_trip(void **state)
 {
     (void)state;
@@ -265,6 +325,7 @@ int main(void)
         cmocka_unit_test_setup(test_reset_lines, setup),
         cmocka_unit_test_setup(test_a_command_forgets_the_one_before, setup),
         cmocka_unit_test_setup(test_round_trip, setup),
+        cmocka_unit_test_setup(test_keyboard, setup),
         cmocka_unit_test_setup(test_reset, setup),
         cmocka_unit_test_setup(test_robust, setup),
     };

@@ -58,7 +58,7 @@ static void devices_are_reset_in_the_order_of_their_coming(void **state)
     (void)state;
     machine_add_device(&machine, &y);
     machine_add_device(&machine, &x);
-    machine_reset_devices(&machine);
+    assert_int_equal(machine_reset_devices(&machine), STATUS_OK);
     assert_string_equal(order, "yx");
 }
 

@@ -121,6 +121,51 @@ static void rom_is_read_only(void **state)
     assert_true(memory_low_size(&memory) == 3 * PAGE_SIZE);
 }
 
+static unsigned remapped_number, remapped_calls;
+
+static void witness_remapped(struct memory_observer *observer, unsigned number)
+{
+    (void)observer;
+    remapped_number = number;
+    remapped_calls++;
+}
+
+static void rom_is_added_shown_and_hidden(void **state)
+{
+    struct memory_observer observer = {.remapped = witness_remapped};
+    unsigned number = 99;
+
+    (void)state;
+    assert_int_equal(memory_init(&memory, backing, -1, 2 * PAGE_SIZE), STATUS_OK);
+    assert_int_equal(memory_add_rom(&memory, PAGE_SIZE, PAGE_SIZE, &number), STATUS_INVALID);
+    assert_int_equal(memory_add_rom(&memory, HIGH + 1, PAGE_SIZE, &number), STATUS_INVALID);
+    assert_int_equal(memory_add_rom(&memory, HIGH, 0, &number), STATUS_INVALID);
+    assert_int_equal(memory_add_rom(&memory, UINT64_MAX - PAGE_SIZE + 1, PAGE_SIZE, &number), STATUS_INVALID);
+    assert_int_equal(memory_add_rom(&memory, HIGH, PAGE_SIZE, &number), STATUS_OK);
+    assert_int_equal(number, 1);
+    assert_true(memory.size == 3 * PAGE_SIZE);
+    assert_ptr_equal(memory_at(&memory, HIGH, PAGE_SIZE, false), backing + 2 * PAGE_SIZE);
+    assert_null(memory_at(&memory, HIGH, PAGE_SIZE, true));
+    assert_true(memory_low_size(&memory) == 2 * PAGE_SIZE);
+
+    remapped_calls = 0;
+    memory.observer = &observer;
+    memory_show(&memory, number, true);
+    assert_int_equal(remapped_calls, 0);
+    memory_show(&memory, number, false);
+    assert_int_equal(remapped_calls, 1);
+    assert_int_equal(remapped_number, number);
+    assert_null(memory_at(&memory, HIGH, 1, false));
+    memory_show(&memory, number, true);
+    assert_int_equal(remapped_calls, 2);
+    assert_non_null(memory_at(&memory, HIGH, 1, false));
+
+    while (memory.range_count < MEMORY_RANGES)
+        assert_int_equal(memory_add_rom(&memory, HIGH + memory.range_count * PAGE_SIZE, PAGE_SIZE, &number),
+                         STATUS_OK);
+    assert_int_equal(memory_add_rom(&memory, HIGH + 99 * PAGE_SIZE, PAGE_SIZE, &number), STATUS_NO_MEMORY);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,6 +174,7 @@ int main(void)
         cmocka_unit_test_setup(copies_cross_ranges, two_ranges),
         cmocka_unit_test_setup(a_copy_that_does_not_fit_copies_nothing, two_ranges),
         cmocka_unit_test_setup(rom_is_read_only, two_ranges),
+        cmocka_unit_test(rom_is_added_shown_and_hidden),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -179,7 +179,7 @@ static int setup(void **state)
     machine_add_device(&fake.machine, &lpc.device);
     gadget_init(&gadget, "pci/00:03.0", DEVFN);
     gadget_init(&other, "pci/00:04.0", PCI_DEVFN(4, 0));
-    machine_reset_devices(&fake.machine);
+    assert_int_equal(machine_reset_devices(&fake.machine), STATUS_OK);
     return 0;
 }
 
@@ -297,7 +297,7 @@ static void test_bar_decoding(void **state)
     config_put(DEVFN, PCI_BAR0, 4, 0xd000);
     assert_int_equal(port(0xc004, 2, false, 0), 0xffff);
     assert_int_equal(port(0xd004, 2, false, 0), 0x1234);
-    machine_reset_devices(&fake.machine);
+    assert_int_equal(machine_reset_devices(&fake.machine), STATUS_OK);
     assert_int_equal(port(0xd004, 2, false, 0), 0xffff);
     assert_int_equal(config_get(DEVFN, PCI_BAR0, 4), 1);
 }
@@ -376,7 +376,7 @@ static void test_intx(void **state)
     assert_int_equal(ioapic_levels, 0);
     config_put(DEVFN, PCI_COMMAND, 2, 0);
     assert_int_equal(ioapic_levels, 1u << 23);
-    machine_reset_devices(&fake.machine);
+    assert_int_equal(machine_reset_devices(&fake.machine), STATUS_OK);
     assert_int_equal(ioapic_levels, 0);
 }
 
@@ -449,7 +449,7 @@ static void test_msix(void **state)
     assert_int_equal(messages, 2);
     memory(table + 40 * 16, 4, true, 0xffffffff); /* beyond the last vector */
     assert_int_equal(memory(table + 40 * 16, 4, false, 0), 0);
-    machine_reset_devices(&fake.machine);
+    assert_int_equal(machine_reset_devices(&fake.machine), STATUS_OK);
     assert_false(pci_msix_enabled(&gadget.function));
 }
 
@@ -559,7 +559,7 @@ static void test_random(void **state)
             pci_function_set_intx(&gadget.function, i / 1000 & 1);
         pci_msix_send(&gadget.function, i & 63);
         if (i % 5000 == 0)
-            machine_reset_devices(&fake.machine);
+            assert_int_equal(machine_reset_devices(&fake.machine), STATUS_OK);
     }
     for (unsigned i = 0; i < 2; i++)
         assert_true(host.bus.pirq_users[4 + 3 * i] <= 1);

@@ -9,6 +9,7 @@
 static struct machine machine;
 static struct fake_engine fake;
 static struct vcpu *bsp, *ap;
+static atomic_uint debug_stops;
 static atomic_uint interrupts;
 
 static void *loop(void *vcpu)
@@ -64,10 +65,23 @@ static enum vcpu_exit failing_guest(struct vcpu *vcpu)
     return VCPU_EXIT_FAILED;
 }
 
+static unsigned crashes;
+static enum vcpu_exit crash_exit;
+
+static void note_crash(struct vcpu *vcpu, enum vcpu_exit exit)
+{
+    assert_ptr_equal(vcpu, bsp);
+    assert_int_equal(machine.end, MACHINE_RUNNING);
+    crashes++;
+    crash_exit = exit;
+}
+
 static void setup(enum vcpu_exit (*guest)(struct vcpu *vcpu))
 {
     interrupts = 0;
     fake_engine_init(&fake, &machine, guest);
+    machine.crashed = note_crash;
+    crashes = 0;
     bsp = machine.vcpus[0];
     ap = machine.vcpus[1];
 }
@@ -195,8 +209,54 @@ static void a_triple_fault_ends_the_machine(void **state)
     setup(crashing_guest);
     vcpu_loop(bsp);
     assert_int_equal(machine.end, MACHINE_TRIPLE_FAULT);
+    assert_int_equal(crashes, 1);
+    assert_int_equal(crash_exit, VCPU_EXIT_SHUTDOWN);
     assert_int_equal(bsp->activity, CPU_SHUTDOWN);
     assert_true(ap->attention & ATTENTION_STOP);
+}
+
+static void count_stop(struct vcpu *vcpu)
+{
+    assert_ptr_equal(vcpu, bsp);
+    assert_true(vcpu->attention & ATTENTION_PAUSE);
+    debug_stops++;
+}
+
+static void a_debugger_sees_a_triple_fault_first(void **state)
+{
+    (void)state;
+    setup(crashing_guest);
+    debug_stops = 0;
+    machine.debug_shutdown = true;
+    machine.debug_stopped = count_stop;
+    pthread_t thread = start(bsp);
+    WAIT_UNTIL(bsp->paused);
+    assert_int_equal(debug_stops, 1);
+    assert_int_equal(bsp->debug_event.reason, DEBUG_SHUTDOWN);
+    assert_int_equal(machine.end, MACHINE_RUNNING);
+    stop(bsp, thread);
+    assert_int_equal(bsp->activity, CPU_SHUTDOWN);
+}
+
+static enum vcpu_exit stepping_guest(struct vcpu *vcpu)
+{
+    vcpu->debug_event.reason = DEBUG_STEPPED;
+    return VCPU_EXIT_DEBUG;
+}
+
+static void a_stop_for_the_debugger_pauses(void **state)
+{
+    (void)state;
+    setup(stepping_guest);
+    debug_stops = 0;
+    machine.debug_stopped = count_stop;
+    pthread_t thread = start(bsp);
+    for (unsigned round = 1; round <= 3; round++) {
+        WAIT_UNTIL(bsp->paused && debug_stops == round);
+        assert_int_equal(fake.runs, round);
+        vcpu_resume(bsp);
+    }
+    stop(bsp, thread);
 }
 
 static void an_engine_that_gives_up_ends_the_machine(void **state)
@@ -205,12 +265,16 @@ static void an_engine_that_gives_up_ends_the_machine(void **state)
     setup(failing_guest);
     vcpu_loop(bsp);
     assert_int_equal(machine.end, MACHINE_FAILED);
+    assert_int_equal(crashes, 1);
+    assert_int_equal(crash_exit, VCPU_EXIT_FAILED);
 
     setup(busy_guest);
     fake.set_answer = STATUS_INVALID;
     vcpu_attend(bsp, ATTENTION_INIT);
     vcpu_loop(bsp);
     assert_int_equal(machine.end, MACHINE_FAILED);
+    assert_int_equal(crashes, 1);
+    assert_int_equal(crash_exit, VCPU_EXIT_FAILED);
 }
 
 int main(void)
@@ -223,6 +287,8 @@ int main(void)
         cmocka_unit_test(init_sends_an_application_processor_back_to_waiting),
         cmocka_unit_test(init_restarts_the_bootstrap_processor),
         cmocka_unit_test(a_triple_fault_ends_the_machine),
+        cmocka_unit_test(a_debugger_sees_a_triple_fault_first),
+        cmocka_unit_test(a_stop_for_the_debugger_pauses),
         cmocka_unit_test(an_engine_that_gives_up_ends_the_machine),
     };
 

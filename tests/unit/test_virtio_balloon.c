@@ -66,7 +66,7 @@ static void give(unsigned queue, const struct bench_buffer *buffers, unsigned co
 /* Neighbours in one go; what is not RAM not at all. */
 static void test_inflate(void **state)
 {
-    static const uint32_t pages[] = {0x200, 0x201, 0x202, 0x210, 0xffffffff, 0x211, 0x3ff};
+    static const uint32_t pages[] = {0x201, 0x202, 0x200, 0x210, 0xffffffff, 0x211, 0x3ff};
     const struct bench_buffer list = {DATA, sizeof(pages), false};
 
     (void)state;

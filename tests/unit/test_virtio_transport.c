@@ -157,9 +157,9 @@ static void test_identity(void **state)
         assert_int_not_equal(capability(i), 0);
     assert_int_equal(config(capability(VIRTIO_PCI_CAP_DEVICE) + 12, 4), CONFIG_BYTES);
     notify = capability(VIRTIO_PCI_CAP_NOTIFY);
-    assert_int_equal(config(notify + 4, 1), 2);
+    assert_int_equal(config(notify + 4, 1), 1);
     assert_int_equal(config(notify + 16, 4), 4);
-    assert_true(gadget.virtio.function.bars[2].region.doorbell);
+    assert_true(gadget.virtio.function.bars[1].region.doorbell);
     assert_false(gadget.virtio.function.bars[0].region.doorbell);
     assert_int_equal(bench_read(&bench, VIRTIO_COMMON_NUM_QUEUES, 2), QUEUES);
 }

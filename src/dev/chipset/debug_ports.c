@@ -3,14 +3,14 @@
 #include "base/bits.h"
 #include "dev/chipset/isa.h"
 
-enum { DEBUG_CONSOLE_PORT = 0xe9, DEBUG_EXIT_PORT = 0xf4, POST_PORT = 0x80 };
+enum { DEBUG_CONSOLE_PORT = 0xe9, FIRMWARE_LOG_PORT = 0x402, DEBUG_EXIT_PORT = 0xf4, POST_PORT = 0x80 };
 
 static void no_state_reset(struct device *device)
 {
     (void)device;
 }
 
-/* --- 0xE9 --- */
+/* --- 0xE9 and 0x402 --- */
 
 static enum io_result debug_console_io(struct device *device, unsigned region, struct io_access *access)
 {
@@ -37,6 +37,17 @@ enum status debug_console_init(struct debug_console *console, struct stream *str
 
     *console = (struct debug_console){
         .device = {.type = &debug_console_type, .path = "isa/debug-console"},
+        .stream = stream,
+    };
+    return isa_claim(bus, &console->device, &console->region, &ports, 1);
+}
+
+enum status firmware_log_init(struct debug_console *console, struct stream *stream, struct bus *bus)
+{
+    static const struct isa_ports ports = {"firmware-log", FIRMWARE_LOG_PORT, 1};
+
+    *console = (struct debug_console){
+        .device = {.type = &debug_console_type, .path = "isa/firmware-log"},
         .stream = stream,
     };
     return isa_claim(bus, &console->device, &console->region, &ports, 1);

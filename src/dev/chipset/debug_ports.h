@@ -1,8 +1,8 @@
 /*
- * Three ports for people who write firmware and kernels. None has state.
+ * Ports for people who write firmware and kernels. None has state.
  *
  * 0xE9: what is written goes to a stream, byte by byte; reads give 0xE9, so that a guest can tell
- * it is there (the convention of Bochs). 0xF4: a write ends the machine with the written value.
+ * it is there (the convention of Bochs). 0x402: the same for firmware, with the same answer. 0xF4: a write ends the machine with the written value.
  * 0x80: power-on self-test codes, and the place where old code writes to lose a microsecond.
  */
 #ifndef LODGE_DEV_CHIPSET_DEBUG_PORTS_H
@@ -21,6 +21,9 @@ struct debug_console {
 
 /* Borrows the stream, only to write; NULL drops everything. Path "isa/debug-console". Errors: as bus_add(). */
 enum status debug_console_init(struct debug_console *console, struct stream *stream, struct bus *bus) MUST_CHECK;
+
+/* The same at 0x402, where firmware writes what it does. Path "isa/firmware-log". */
+enum status firmware_log_init(struct debug_console *console, struct stream *stream, struct bus *bus) MUST_CHECK;
 
 struct debug_exit {
     struct device device;

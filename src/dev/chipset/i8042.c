@@ -1,6 +1,7 @@
 #include "dev/chipset/i8042.h"
 
 #include "base/bits.h"
+#include "base/memory.h"
 #include "dev/chipset/isa.h"
 
 enum i8042_region { REGION_DATA, REGION_COMMAND };
@@ -57,12 +58,33 @@ enum i8042_command {
     COMMAND_PULSE = 0xf0, /* ..0xff: the bits that are 0 go low for 6 us */
 };
 
+/* To the keyboard, and from it. */
+enum keyboard_code {
+    KEYBOARD_SET_LEDS = 0xed,
+    KEYBOARD_ECHO = 0xee,
+    KEYBOARD_SCAN_CODES = 0xf0,
+    KEYBOARD_IDENTIFY = 0xf2,
+    KEYBOARD_SET_RATE = 0xf3,
+    KEYBOARD_FIRST_WITHOUT_EFFECT = 0xf4, /* ..0xfd: there are no keys whose ways they could change */
+    KEYBOARD_LAST_WITHOUT_EFFECT = 0xfd,
+    KEYBOARD_RESET = 0xff,
+    KEYBOARD_ACK = 0xfa,
+    KEYBOARD_RESEND = 0xfe,
+    KEYBOARD_TEST_PASSED = 0xaa,
+    KEYBOARD_ID_1 = 0xab,
+    KEYBOARD_ID_2 = 0x83,
+    KEYBOARD_ID_2_TRANSLATED = 0x41,
+};
+
 static const struct state_field i8042_fields[] = {
     STATE_SCALAR(struct i8042_state, status, 1),
     STATE_SCALAR(struct i8042_state, output, 1),
     STATE_SCALAR(struct i8042_state, output_port, 1),
     STATE_SCALAR(struct i8042_state, expects, 1),
     STATE_ARRAY(struct i8042_state, ram, 1),
+    STATE_ARRAY(struct i8042_state, queue, 2),
+    STATE_SCALAR(struct i8042_state, queued, 2),
+    STATE_SCALAR(struct i8042_state, keyboard_expects, 2),
 };
 
 static bool command_takes_data(uint8_t command)
@@ -75,12 +97,13 @@ static bool i8042_valid(const void *candidate)
 {
     const struct i8042_state *state = candidate;
 
-    return !(state->status & ~STATUS_KEPT) && (state->expects == 0 || command_takes_data(state->expects));
+    return !(state->status & ~STATUS_KEPT) && (state->expects == 0 || command_takes_data(state->expects)) &&
+           state->queued <= I8042_QUEUE;
 }
 
 static const struct state_schema i8042_schema = {
     .name = "i8042",
-    .version = 1,
+    .version = 2,
     .fields = i8042_fields,
     .field_count = ARRAY_LENGTH(i8042_fields),
     .size = sizeof(struct i8042_state),
@@ -109,11 +132,77 @@ static void i8042_answer(struct i8042 *i8042, uint8_t byte, uint8_t flags)
     i8042_update(i8042);
 }
 
+/* --- the keyboard --- */
+
+/* The next byte of the keyboard goes to the output buffer when there is room and the port is on. */
+static void keyboard_pump(struct i8042 *i8042)
+{
+    struct i8042_state *state = &i8042->state;
+    uint8_t byte = state->queue[0];
+
+    if (state->queued == 0 || (state->status & STATUS_OBF) || (state->ram[COMMAND_BYTE] & CB_DISABLE_KEYBOARD))
+        return;
+    state->queued--;
+    memmove(state->queue, state->queue + 1, state->queued);
+    if (byte == KEYBOARD_ID_2 && (state->ram[COMMAND_BYTE] & CB_XLATE))
+        byte = KEYBOARD_ID_2_TRANSLATED;
+    i8042_answer(i8042, byte, 0);
+}
+
+/* What does not fit is lost: the guest does not read what it asks for. */
+static void keyboard_send(struct i8042 *i8042, uint8_t byte)
+{
+    if (i8042->state.queued < I8042_QUEUE)
+        i8042->state.queue[i8042->state.queued++] = byte;
+}
+
+static void keyboard_command(struct i8042 *i8042, uint8_t command)
+{
+    if (command == KEYBOARD_RESET)
+        i8042->state.queued = 0;
+    if (command == KEYBOARD_SET_LEDS || command == KEYBOARD_SCAN_CODES || command == KEYBOARD_SET_RATE)
+        i8042->state.keyboard_expects = command;
+    else if (command == KEYBOARD_ECHO)
+        keyboard_send(i8042, KEYBOARD_ECHO);
+    else if (command != KEYBOARD_RESET && command != KEYBOARD_IDENTIFY &&
+             (command < KEYBOARD_FIRST_WITHOUT_EFFECT || command > KEYBOARD_LAST_WITHOUT_EFFECT)) {
+        keyboard_send(i8042, KEYBOARD_RESEND);
+        return;
+    }
+    if (command != KEYBOARD_ECHO)
+        keyboard_send(i8042, KEYBOARD_ACK);
+    if (command == KEYBOARD_RESET)
+        keyboard_send(i8042, KEYBOARD_TEST_PASSED);
+    if (command == KEYBOARD_IDENTIFY) {
+        keyboard_send(i8042, KEYBOARD_ID_1);
+        keyboard_send(i8042, KEYBOARD_ID_2);
+    }
+}
+
+/* A byte to the keyboard switches its port on. */
+static void keyboard_write(struct i8042 *i8042, uint8_t value)
+{
+    bool parameter = i8042->state.keyboard_expects != 0 && value < KEYBOARD_SET_LEDS;
+
+    i8042->state.keyboard_expects = 0;
+    i8042->state.ram[COMMAND_BYTE] &= (uint8_t)~CB_DISABLE_KEYBOARD;
+    if (parameter)
+        keyboard_send(i8042, KEYBOARD_ACK);
+    else
+        keyboard_command(i8042, value);
+    keyboard_pump(i8042);
+}
+
+/* --- registers --- */
+
 static uint8_t i8042_read_data(struct i8042 *i8042)
 {
+    uint8_t value = i8042->state.output;
+
     i8042->state.status &= (uint8_t)~(STATUS_OBF | STATUS_AUX_OBF | STATUS_TIMEOUT);
     i8042_update(i8042);
-    return i8042->state.output;
+    keyboard_pump(i8042);
+    return value;
 }
 
 static void i8042_write_ram(struct i8042 *i8042, unsigned address, uint8_t value)
@@ -207,6 +296,7 @@ static void i8042_write_command(struct i8042 *i8042, uint8_t command)
         platform_reset(&i8042->platform);
     else
         i8042_command(i8042, command);
+    keyboard_pump(i8042);
 }
 
 static void i8042_write_data(struct i8042 *i8042, uint8_t value)
@@ -229,10 +319,14 @@ static void i8042_write_data(struct i8042 *i8042, uint8_t value)
         i8042_answer(i8042, NO_ANSWER, STATUS_AUX_OBF | STATUS_TIMEOUT);
         break;
     case 0: /* for the keyboard */
-        i8042_answer(i8042, NO_ANSWER, STATUS_TIMEOUT);
+        if (i8042->keyboard)
+            keyboard_write(i8042, value);
+        else
+            i8042_answer(i8042, NO_ANSWER, STATUS_TIMEOUT);
         break;
     default:
         i8042_write_ram(i8042, command, value);
+        keyboard_pump(i8042);
     }
 }
 
@@ -273,6 +367,11 @@ static const struct device_type i8042_type = {
     .reset = i8042_reset,
     .resume = i8042_resume,
 };
+
+void i8042_plug_keyboard(struct i8042 *i8042)
+{
+    i8042->keyboard = true;
+}
 
 enum status i8042_init(struct i8042 *i8042, const struct irq_line *keyboard_irq, const struct irq_line *aux_irq,
                        const struct platform *platform, struct bus *bus)

@@ -11,17 +11,11 @@
 #include "core/bus.h"
 #include "core/device.h"
 #include "core/irq.h"
+#include "state/irqchip.h"
 
-enum { IOAPIC_PINS = 24, IOAPIC_SIZE = 0x1000 };
+enum { IOAPIC_SIZE = 0x1000 };
 
 #define IOAPIC_BASE 0xfec00000ull
-
-struct ioapic_state {
-    uint64_t redirection[IOAPIC_PINS]; /* IOREDTBL */
-    uint32_t id;                       /* IOAPICID, as read */
-    uint32_t lines;                    /* bit n: pin n is asserted */
-    uint8_t select;                    /* IOREGSEL */
-};
 
 struct ioapic {
     struct device device;

@@ -22,37 +22,7 @@
 #include "core/timer.h"
 #include "core/vcpu.h"
 #include "port/lock.h"
-
-/* The local vector table, in the order of its registers (SDM 10.5.1). */
-enum lapic_lvt {
-    LAPIC_LVT_TIMER,
-    LAPIC_LVT_THERMAL,
-    LAPIC_LVT_PERFORMANCE,
-    LAPIC_LVT_LINT0,
-    LAPIC_LVT_LINT1,
-    LAPIC_LVT_ERROR,
-    LAPIC_LVT_COUNT,
-};
-
-enum { LAPIC_VECTOR_WORDS = 8 };
-
-/* What the guest can see. */
-struct lapic_state {
-    uint64_t apic_base; /* IA32_APIC_BASE */
-    uint64_t icr;
-    uint64_t tsc_deadline;  /* IA32_TSC_DEADLINE; 0: not armed */
-    uint64_t timer_left_ns; /* to the next expiry; set by quiesce, used by resume */
-    uint32_t isr[LAPIC_VECTOR_WORDS], irr[LAPIC_VECTOR_WORDS], tmr[LAPIC_VECTOR_WORDS];
-    uint32_t lvt[LAPIC_LVT_COUNT];
-    uint32_t ldr, dfr; /* as in xAPIC mode; x2APIC's LDR follows from the identifier */
-    uint32_t svr;
-    uint32_t esr, esr_collected; /* what reads give; what the next write moves there */
-    uint32_t timer_initial;
-    uint32_t timer_divide; /* the Divide Configuration Register */
-    uint8_t timer_running; /* the count is not zero */
-    uint8_t tpr;
-    uint8_t extint_message; /* an ExtINT message waits for its INTA */
-};
+#include "state/irqchip.h"
 
 struct lapic_bus;
 

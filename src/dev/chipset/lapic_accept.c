@@ -5,6 +5,7 @@
  * What changes any of these, the task priority or the 8259A's wire ends in lapic_update(), which
  * keeps the `deliverable` hint right so that the engine may ask without the lock.
  */
+#include "core/trace.h"
 #include "dev/chipset/lapic_internal.h"
 
 enum { PRIORITY_CLASS = 0xf0 };
@@ -109,6 +110,7 @@ void lapic_accept_fixed(struct lapic *lapic, uint8_t vector, bool level)
         lapic_report_error(lapic, ESR_RECEIVE_ILLEGAL_VECTOR);
         return;
     }
+    trace_accept(lapic->vcpu, level ? "level" : "fixed", vector);
     vector_set(state->irr, vector);
     if (level)
         vector_set(state->tmr, vector);
@@ -133,16 +135,20 @@ void lapic_accept(struct lapic *lapic, enum delivery delivery, uint8_t vector, b
         lapic_accept_fixed(lapic, vector, level);
         break;
     case DELIVERY_NMI:
+        trace_accept(lapic->vcpu, "nmi", 0);
         vcpu_attend(lapic->vcpu, ATTENTION_NMI);
         break;
     case DELIVERY_INIT:
+        trace_accept(lapic->vcpu, "init", 0);
         lapic_init_reset(lapic);
         vcpu_attend(lapic->vcpu, ATTENTION_INIT);
         break;
     case DELIVERY_STARTUP:
+        trace_accept(lapic->vcpu, "startup", vector);
         lapic_accept_startup(lapic, vector);
         break;
     case DELIVERY_EXTINT:
+        trace_accept(lapic->vcpu, "extint", 0);
         lapic->state.extint_message = 1;
         lapic_update(lapic);
         break;

@@ -1,4 +1,5 @@
 /* The local APIC as its own vCPU's engine calls it (core/vcpu.h, struct apic_ops): the lock is taken here. */
+#include "core/trace.h"
 #include "dev/chipset/lapic_internal.h"
 
 enum { REGISTER_SHIFT = 4, REGISTER_BYTES = 4, TPR_CLASS_SHIFT = 4 };
@@ -88,6 +89,16 @@ static bool lapic_page_visible(const struct lapic *lapic)
     return lapic_hardware_enabled(lapic) && !lapic_x2apic(lapic);
 }
 
+/* The register page lies on no bus, so its accesses are told here. */
+static void lapic_access_traced(const struct lapic *lapic, uint32_t offset, unsigned size, bool write, uint32_t value)
+{
+    const struct trace *trace = &lapic->vcpu->machine->trace;
+
+    if (trace_on(trace, TRACE_MMIO))
+        trace_emit_access(trace, &lapic->device, "lapic", BUS_MEMORY,
+                          (lapic->state.apic_base & APIC_BASE_ADDRESS) + offset, size, write, value);
+}
+
 /* A register is the first four of its sixteen bytes; narrow reads give the bytes they ask for. */
 static bool lapic_ops_read(void *apic, uint32_t offset, unsigned size, uint32_t *value)
 {
@@ -99,6 +110,7 @@ static bool lapic_ops_read(void *apic, uint32_t offset, unsigned size, uint32_t 
         *value = 0;
         if (range_inside(byte, size, REGISTER_BYTES))
             *value = (uint32_t)(lapic_read_xapic(lapic, offset >> REGISTER_SHIFT) >> (8 * byte) & bits_mask(8 * size));
+        lapic_access_traced(lapic, offset, size, false, *value);
     }
     lapic_unlock(lapic);
     return visible;
@@ -110,6 +122,8 @@ static bool lapic_ops_write(void *apic, uint32_t offset, unsigned size, uint32_t
     struct lapic *lapic = lapic_lock(apic);
     bool visible = lapic_page_visible(lapic);
 
+    if (visible)
+        lapic_access_traced(lapic, offset, size, true, value);
     if (visible && size == REGISTER_BYTES && offset % (1u << REGISTER_SHIFT) == 0)
         lapic_write_xapic(lapic, offset >> REGISTER_SHIFT, value);
     lapic_unlock(lapic);

@@ -16,12 +16,6 @@
 #include "core/irq.h"
 #include "dev/chipset/pic_chip.h"
 
-enum { PIC_MASTER, PIC_SLAVE, PIC_CHIPS, PIC_PINS = 16 };
-
-struct pic_state {
-    struct pic_chip chips[PIC_CHIPS];
-};
-
 struct pic {
     struct device device;
     struct region regions[3];

@@ -10,25 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { PIC_CASCADE = 2, PIC_SPURIOUS = 7 };
+#include "state/irqchip.h"
 
-struct pic_chip {
-    uint8_t lines;        /* the level of each IR input now */
-    uint8_t irr;          /* interrupt request register */
-    uint8_t isr;          /* in-service register */
-    uint8_t imr;          /* interrupt mask register */
-    uint8_t elcr;         /* 1: level triggered */
-    uint8_t icw1;
-    uint8_t icw2;         /* vector of IR0 */
-    uint8_t icw3;         /* kept for nobody: the wiring of a PC is fixed */
-    uint8_t icw4;
-    uint8_t expect;       /* the ICW that the next write at A0 = 1 is: 2, 3, 4; 0: OCW1 */
-    uint8_t lowest;       /* the IR with the lowest priority */
-    uint8_t read_isr;     /* OCW3: what a read at A0 = 0 gives */
-    uint8_t poll;         /* OCW3: the next read is an acknowledge */
-    uint8_t special_mask; /* OCW3: special mask mode */
-    uint8_t rotate_aeoi;  /* OCW2: rotate in automatic EOI mode */
-};
+enum { PIC_CASCADE = 2, PIC_SPURIOUS = 7 };
 
 /* Everything masked, until somebody initializes it; the inputs and their levels stay. */
 void pic_chip_reset(struct pic_chip *chip);

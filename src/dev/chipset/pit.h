@@ -16,15 +16,6 @@
 #include "core/timer.h"
 #include "dev/chipset/pit_channel.h"
 
-enum { PIT_HZ = 1193182, PIT_CHANNELS = 3 };
-
-struct pit_state {
-    struct pit_channel channels[PIT_CHANNELS];
-    uint64_t elapsed_ns; /* since tick PIT_FIRST_TICK; set by quiesce, used by resume */
-    uint8_t nmi_sc;      /* the writable bits of port 0x61 */
-    uint8_t irq_level;   /* what irq was last told */
-};
-
 struct pit {
     struct device device;
     struct region regions[2];

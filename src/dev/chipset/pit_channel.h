@@ -14,47 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PIT_NEVER UINT64_MAX
-
-/* Not zero, since mode 3 can begin with its low half: its start then lies half a period back. */
-enum { PIT_FIRST_TICK = 0x10000, PIT_LONGEST = 0x10000 };
-
-enum pit_activity {
-    PIT_IDLE,     /* no count has been loaded since the control word */
-    PIT_COUNTING,
-    PIT_STOPPED,  /* by GATE */
-};
-
-struct pit_channel {
-    uint64_t start;         /* while counting: the tick at which CE held `period` */
-    uint64_t held;          /* while stopped: the ticks that CE had counted */
-    uint64_t load_at;       /* the tick at which CR goes to CE, or PIT_NEVER */
-    uint32_t period;        /* what CE was loaded with, 1..PIT_LONGEST */
-    uint16_t count;         /* CR */
-    uint16_t latch;         /* the latched count */
-    uint8_t control;        /* bits 5..0 of the control word: RW, M, BCD */
-    uint8_t activity;       /* enum pit_activity */
-    uint8_t gate;
-    uint8_t written;        /* CR holds a count for this control word */
-    uint8_t null_count;     /* CR has not gone to CE yet */
-    uint8_t write_msb;      /* the next write is the second byte */
-    uint8_t write_lsb;      /* the first byte */
-    uint8_t read_msb;       /* the next read is the second byte */
-    uint8_t latched;        /* bytes of the latched count still to be read */
-    uint8_t status;         /* the latched status */
-    uint8_t status_latched;
-};
-
-enum {
-    PIT_CONTROL = 0x3f,
-    PIT_CONTROL_BCD = 1 << 0,
-    PIT_CONTROL_M_SHIFT = 1,
-    PIT_CONTROL_RW_SHIFT = 4,
-    PIT_RW_LATCH = 0,
-    PIT_RW_LSB = 1,
-    PIT_RW_MSB = 2,
-    PIT_RW_BOTH = 3,
-};
+#include "state/irqchip.h"
 
 /* A control word other than a latch or read-back command. Everything but GATE starts anew. */
 void pit_channel_control(struct pit_channel *channel, uint8_t control);

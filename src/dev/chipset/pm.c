@@ -42,6 +42,9 @@ enum {
     SMI_EN = 0x30,
 };
 
+/* APMC_EN (13.8.3.9) at power-on: firmware that finds it set takes system management mode as dealt with. */
+enum { SMI_EN_APMC = 1 << 5 };
+
 /* 292 years: what a saved machine may claim to have run. */
 #define PM_ELAPSED_MAX (UINT64_MAX / 2)
 
@@ -275,7 +278,7 @@ static void pm_reset(struct device *device)
 {
     struct pm *pm = CONTAINER_OF(device, struct pm, device);
 
-    pm->state = (struct pm_state){0};
+    pm->state = (struct pm_state){.smi_en = SMI_EN_APMC};
     pm->epoch_ns = timer_now(pm->timer.queue);
     pm_update(pm);
 }

@@ -3,7 +3,8 @@
  * Sources: Intel I/O Controller Hub 9 data sheet (316972), 13.8; ACPI 6.4, 4.8.
  *
  * Modelled: PM1 status, enable and control with the power button; the 24-bit PM timer; GPE0; SCI.
- * There is no system management mode: SMI_EN only remembers, and a write of PM_ACPI_ENABLE to 0xB2
+ * There is no system management mode: SMI_EN only remembers (APMC_EN is set at power-on, so that firmware
+ * does not wait for its SMI handler), and a write of PM_ACPI_ENABLE to 0xB2
  * does itself what firmware would do in its SMI handler. What else is in the block reads as zero.
  *
  * Sleep: S5, S4 and the bare SLP_EN that stock firmware writes end the machine. S1 and S3 are not

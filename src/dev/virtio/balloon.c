@@ -51,7 +51,7 @@ static bool has_statistics(const struct virtio_balloon *balloon)
 
 /* --- pages --- */
 
-/* Neighbours are given up in one go. */
+/* Neighbours, upwards or downwards, are given up in one go. */
 struct run {
     uint64_t first, count;
 };
@@ -65,7 +65,8 @@ static void run_release(struct virtio_balloon *balloon, struct run *run)
 
 static void run_add(struct virtio_balloon *balloon, struct run *run, uint64_t page)
 {
-    if (run->count > 0 && page == run->first + run->count) {
+    if (run->count > 0 && (page == run->first + run->count || page + 1 == run->first)) {
+        run->first = page < run->first ? page : run->first;
         run->count++;
         return;
     }
@@ -190,7 +191,6 @@ static void balloon_reset(struct virtio *virtio)
 
     balloon->state.target = balloon->target;
     balloon->state.actual = 0;
-    balloon_forget_statistics(balloon);
 }
 
 static void balloon_resume(struct device *device)

@@ -152,6 +152,7 @@ static void enable_queue(struct virtio *virtio, struct virtio_queue_state *queue
 {
     if (queue->enabled || !(virtio->state->status & VIRTIO_STATUS_FEATURES_OK))
         return;
+    /* Rings in the packed form start with both wrap counters set (2.8.1). */
     if (virtio_has(virtio, VIRTIO_F_RING_PACKED))
         queue->next_available = queue->next_used = VIRTIO_WRAP;
     queue->enabled = virtio_queue_open(virtio, virtio->state->queue_select);

@@ -3,7 +3,8 @@
 #include "dev/virtio/queue_internal.h"
 
 /* BARs: registers; one address for each queue's notifications; MSI-X. */
-enum { BAR_REGISTERS = 0, BAR_NOTIFY = 2, BAR_MSIX = 4, REGION_REGISTERS = 0, REGION_NOTIFY = 1 };
+/* Of 32 bits and without gaps: OVMF counts the BARs that there are, not their numbers. */
+enum { BAR_REGISTERS = 0, BAR_NOTIFY = 1, BAR_MSIX = 2, REGION_REGISTERS = 0, REGION_NOTIFY = 1 };
 enum {
     REGISTERS_SIZE = 0x4000,
     COMMON_OFFSET = 0x0000,
@@ -123,15 +124,12 @@ void transport_run_all(struct virtio *virtio)
 
 /* --- resets --- */
 
-/* Rings in the packed form start with both wrap counters set (2.8.1). */
 void transport_forget_queue(struct virtio *virtio, unsigned queue)
 {
     struct virtio_queue_state *state = &virtio->state->queues[queue];
 
     *state = (struct virtio_queue_state){.size = VIRTIO_QUEUE_SIZE, .vector = VIRTIO_NO_VECTOR};
     virtio_queue_close(virtio, queue);
-    if (virtio->kind->ops->queue_reset)
-        virtio->kind->ops->queue_reset(virtio, queue);
 }
 
 /* All but what belongs to PCI: that stays as it is when a driver resets the device. */
@@ -342,11 +340,11 @@ static enum status add_capability(struct virtio *virtio, unsigned type, unsigned
 static enum status add_windows(struct virtio *virtio)
 {
     struct pci_function *function = &virtio->function;
-    enum status status = pci_function_add_bar(function, BAR_REGISTERS, PCI_BAR_KIND_MEMORY64, REGISTERS_SIZE, "virtio",
+    enum status status = pci_function_add_bar(function, BAR_REGISTERS, PCI_BAR_KIND_MEMORY32, REGISTERS_SIZE, "virtio",
                                               REGION_REGISTERS, 1, 4);
 
     if (status == STATUS_OK)
-        status = pci_function_add_bar(function, BAR_NOTIFY, PCI_BAR_KIND_MEMORY64, NOTIFY_SIZE, "virtio-notify",
+        status = pci_function_add_bar(function, BAR_NOTIFY, PCI_BAR_KIND_MEMORY32, NOTIFY_SIZE, "virtio-notify",
                                       REGION_NOTIFY, 2, 4);
     if (status == STATUS_OK)
         status = add_capability(virtio, VIRTIO_PCI_CAP_COMMON, BAR_REGISTERS, COMMON_OFFSET, VIRTIO_COMMON_SIZE);
@@ -361,6 +359,8 @@ static enum status add_windows(struct virtio *virtio)
     if (status == STATUS_OK)
         status = pci_msix_add(function, &virtio->msix, &virtio->state->msix, virtio->queue_count + 1, BAR_MSIX);
     function->bars[BAR_NOTIFY].region.doorbell = true;
+    function->bars[BAR_NOTIFY].region.doorbell_stride = NOTIFY_MULTIPLIER;
+    function->bars[BAR_NOTIFY].region.doorbell_count = virtio->queue_count;
     return status;
 }
 

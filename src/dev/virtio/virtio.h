@@ -97,12 +97,14 @@ struct virtio;
 /* What a model does. Members may be NULL, except notify. */
 struct virtio_ops {
     void (*notify)(struct virtio *virtio, unsigned queue);
-    bool (*accepts)(const struct virtio *virtio, uint64_t features); /* do these go together? */
-    void (*driver_ok)(struct virtio *virtio);                        /* the driver is ready; before any notify() */
-    void (*queue_reset)(struct virtio *virtio,
-                        unsigned queue);  /* forget what was noted about it; holds nothing of it */
-    void (*reset)(struct virtio *virtio); /* by the driver, or power-on */
-    void (*config_read)(struct virtio *virtio, uint8_t *config); /* VIRTIO_CONFIG_SIZE zeroed bytes to fill in */
+    /* Do these features go together? */
+    bool (*accepts)(const struct virtio *virtio, uint64_t features);
+    /* The driver is ready; before any notify(). Also after a saved machine goes on. */
+    void (*driver_ok)(struct virtio *virtio);
+    /* By the driver, or at power-on. */
+    void (*reset)(struct virtio *virtio);
+    /* Fills in the device configuration: VIRTIO_CONFIG_SIZE zeroed bytes. */
+    void (*config_read)(struct virtio *virtio, uint8_t *config);
     void (*config_write)(struct virtio *virtio, unsigned offset, unsigned size, uint32_t value);
 };
 

@@ -348,3 +348,16 @@ bool cache_written(struct code_cache *cache, uint64_t page, unsigned offset, uin
     __atomic_store_n(&code->granules, left, __ATOMIC_RELEASE);
     return any;
 }
+
+/* One that begins on the page before may reach into this one, or rely on what it saw there. */
+void cache_forget_linear(struct code_cache *cache, uint64_t linear)
+{
+    uint64_t page = linear >> PAGE_SHIFT;
+
+    for (uint32_t i = 0; i < cache->block_count; i++) {
+        struct block *block = cache->blocks[i];
+
+        if (block->valid && page - ((block->cs_base + block->rip) >> PAGE_SHIFT) <= 1)
+            forget(cache, block);
+    }
+}

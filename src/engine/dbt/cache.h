@@ -150,6 +150,9 @@ void cache_link(struct code_cache *cache, struct chain *chain, struct block *tar
 /* Bytes of a page were written: forget the blocks that they are part of. True if there were any. */
 bool cache_written(struct code_cache *cache, uint64_t page, unsigned offset, uint64_t size);
 
+/* Forget the blocks that begin on this linear page or the one before it. */
+void cache_forget_linear(struct code_cache *cache, uint64_t linear);
+
 static inline bool cache_page_has_code(const struct code_cache *cache, uint64_t page)
 {
     return page < cache->page_count && cache->pages[page] != NULL;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/dbt/debug.h"
 #include "engine/dbt/string_ops.h"
 #include "engine/dbt/sys.h"
 #include "port/log.h"
@@ -436,7 +437,7 @@ uint32_t decode_peek(struct translator *t, uint64_t rip, unsigned which)
         uint32_t killed;
         uint32_t touched;
 
-        if (offset >= PAGE_SIZE ||
+        if (offset >= PAGE_SIZE || debug_stop_at(t->c->dbt, at) ||
             ZYAN_FAILED(ZydisDecoderDecodeInstruction(&t->decoder[t->mode & MODE_SIZE], ZYAN_NULL, t->page + offset,
                                                       PAGE_SIZE - offset, &z)))
             break;

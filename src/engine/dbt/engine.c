@@ -9,6 +9,7 @@
 #include <x86intrin.h>
 
 #include "engine/dbt/dbt.h"
+#include "engine/dbt/debug.h"
 #include "engine/dbt/mmu.h"
 #include "engine/dbt/run.h"
 #include "engine/dbt/sys.h"
@@ -16,6 +17,7 @@
 #include "engine/dbt/translator.h"
 #include "engine/dbt/vector.h"
 #include "port/log.h"
+#include "x86/msr.h"
 #include "x86/paging.h"
 
 #define OFFSET_IS(member, offset) _Static_assert(offsetof(struct dbt_vcpu, member) == (offset), #member)
@@ -42,14 +44,31 @@ OFFSET_IS(jump, OFF_JUMP);
 
 enum { RETURN_STACK = 68 << 10, KVM_CLOCK_FEATURES = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 24 };
 
-static void dbt_limits(struct cpuid_request *request)
+static enum status dbt_limits(struct cpuid_request *request)
 {
     request->xcr0_allowed = VECTOR_COMPONENTS;
     request->kvm_features = KVM_CLOCK_FEATURES;
     request->one_gib_pages = true;
+    request->system_emulated = true;
+    request->arch_capabilities = ARCH_CAPABILITIES_VALUE;
+    return STATUS_OK;
 }
 
 /* ---- guest memory written by devices ---- */
+
+/* As ram_page(), of hidden ranges too. */
+static bool backing_page(const struct guest_memory *memory, uint64_t physical, uint64_t *page)
+{
+    for (unsigned i = 0; i < memory->range_count; i++) {
+        const struct memory_range *range = &memory->ranges[i];
+
+        if (physical - range->base < range->size) {
+            *page = (physical - range->base + range->offset) >> PAGE_SHIFT;
+            return true;
+        }
+    }
+    return false;
+}
 
 static void observe(struct memory_observer *observer, uint64_t address, uint64_t size)
 {
@@ -59,9 +78,8 @@ static void observe(struct memory_observer *observer, uint64_t address, uint64_t
         uint64_t offset = address & (PAGE_SIZE - 1);
         uint64_t here = size < PAGE_SIZE - offset ? size : PAGE_SIZE - offset;
         uint64_t page;
-        bool read_only;
 
-        if (ram_page(dbt, address, &page, &read_only)) {
+        if (backing_page(dbt->memory, address, &page)) {
             if (cache_page_has_code(&dbt->cache, page)) {
                 lock_acquire(&dbt->lock);
                 cache_written(&dbt->cache, page, (unsigned)offset, here);
@@ -73,6 +91,27 @@ static void observe(struct memory_observer *observer, uint64_t address, uint64_t
         address += here;
         size -= here;
     }
+}
+
+/* TLBs hold pages that are shown; of hidden ones the code goes too. */
+static void remap(struct memory_observer *observer, unsigned number)
+{
+    struct dbt_engine *dbt = CONTAINER_OF(observer, struct dbt_engine, observer);
+    const struct memory_range *range = &dbt->memory->ranges[number];
+    uint64_t first = range->offset >> PAGE_SHIFT;
+
+    if (!range->hidden)
+        return;
+    lock_acquire(&dbt->lock);
+    for (uint64_t page = first; page < first + (range->size >> PAGE_SHIFT); page++)
+        if (cache_page_has_code(&dbt->cache, page))
+            cache_written(&dbt->cache, page, 0, PAGE_SIZE);
+    lock_release(&dbt->lock);
+    for (unsigned i = 0; i < dbt->cpu_count; i++)
+        if (dbt->vcpus[i]) {
+            __atomic_store_n(&dbt->vcpus[i]->remapped, 1, __ATOMIC_SEQ_CST);
+            atomic_fetch_or(&dbt->vcpus[i]->vcpu.attention, ATTENTION_ENGINE);
+        }
 }
 
 /* ---- life ---- */
@@ -138,6 +177,7 @@ static enum status dbt_create(struct machine *machine, struct engine **engine)
     dbt->cpu_count = machine->cpu_count;
     dbt->physical_reserved = PTE_ADDRESS & ~bits_mask(bits ? bits : 36);
     dbt->observer.written = observe;
+    dbt->observer.remapped = remap;
     dbt->writers = map_zero(backing_pages(dbt->memory) * sizeof(*dbt->writers));
     if (!dbt->writers)
         goto no_memory;
@@ -250,6 +290,25 @@ static void dbt_get_state(struct vcpu *vcpu, struct cpu_state *state)
     state->activity = c->halted ? CPU_HALTED : vcpu->activity;
 }
 
+/*
+ * A state tells the counter of the moment when it was read, which is over; taken at its word, each INIT or change of a
+ * register would set the processor's counter back by a little. So what lies near the others' counters is meant to be
+ * theirs, but for what the guest has made of its own by IA32_TSC_ADJUST. Near is about a second.
+ */
+static uint64_t tsc_offset_of(struct dbt_engine *dbt, const struct cpu_state *state)
+{
+    const uint64_t near = BIT64(31);
+    uint64_t base = state->tsc - state->tsc_adjust - __rdtsc();
+
+    lock_acquire(&dbt->lock);
+    if (!dbt->tsc_based || base - dbt->tsc_base + near > 2 * near)
+        dbt->tsc_base = base;
+    dbt->tsc_based = true;
+    base = dbt->tsc_base;
+    lock_release(&dbt->lock);
+    return base + state->tsc_adjust;
+}
+
 static enum status dbt_set_state(struct vcpu *vcpu, const struct cpu_state *state)
 {
     struct dbt_vcpu *c = (struct dbt_vcpu *)vcpu;
@@ -264,7 +323,7 @@ static enum status dbt_set_state(struct vcpu *vcpu, const struct cpu_state *stat
     c->gdt_limit = state->gdt_limit;
     c->idt_limit = state->idt_limit;
     rflags_set(c, state->rflags);
-    c->tsc_offset = state->tsc - __rdtsc();
+    c->tsc_offset = tsc_offset_of(c->dbt, state);
     if (vcpu->apic_ops)
         vcpu->apic_ops->set_tpr(vcpu->apic, state->cr8);
     c->cpl = 0;
@@ -272,15 +331,35 @@ static enum status dbt_set_state(struct vcpu *vcpu, const struct cpu_state *stat
         c->cpl = state->rflags & RFLAGS_VM
                      ? 3
                      : (uint8_t)((c->segment[SEG_SS].attributes & SEGMENT_DPL) >> SEGMENT_DPL_SHIFT);
+    c->exception_software = 0;
     c->halted = state->activity == CPU_HALTED;
     c->irq_waiting = 1;
     c->exit_chain = 0;
+    c->stepped = c->delivered = c->point_hits = 0;
     mmu_reset(c);
     mode_update(c);
     return STATUS_OK;
 }
 
+static unsigned dbt_recent_exceptions(const struct vcpu *vcpu, struct exception_record *records, unsigned room)
+{
+    const struct dbt_vcpu *c = (const struct dbt_vcpu *)vcpu;
+    const uint32_t length = ARRAY_LENGTH(c->last_exceptions);
+    uint32_t count = c->last_count < length ? c->last_count : length;
+
+    if (count > room)
+        count = room;
+    for (uint32_t i = 0; i < count; i++)
+        records[i] = c->last_exceptions[(c->last_count - count + i) % length];
+    return count;
+}
+
 /* ---- the rest ---- */
+
+static void dbt_delay_tsc(struct vcpu *vcpu, uint64_t ticks)
+{
+    ((struct dbt_vcpu *)vcpu)->tsc_offset -= ticks;
+}
 
 static void dbt_kick(struct vcpu *vcpu)
 {
@@ -348,6 +427,7 @@ static void dbt_statistics(struct engine *engine, struct engine_statistics *stat
 
 const struct engine_ops dbt_engine_ops = {
     .name = "dbt",
+    .traces = TRACE_EXCEPTIONS | TRACE_MSR | TRACE_CR,
     .limits = dbt_limits,
     .create = dbt_create,
     .destroy = dbt_destroy,
@@ -357,6 +437,9 @@ const struct engine_ops dbt_engine_ops = {
     .tsc = guest_tsc,
     .get_state = dbt_get_state,
     .set_state = dbt_set_state,
+    .recent_exceptions = dbt_recent_exceptions,
+    .set_debug = dbt_set_debug,
+    .delay_tsc = dbt_delay_tsc,
     .dirty_log = dbt_dirty_log,
     .dirty_fetch = dbt_dirty_fetch,
     .statistics = dbt_statistics,

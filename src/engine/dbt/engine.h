@@ -8,7 +8,7 @@
 
 struct translator;
 
-enum { DBT_FEATURES = 32 };
+enum { DBT_FEATURES = 32, DBT_STOPS = MACHINE_CPUS * DEBUG_POINTS };
 
 struct dbt_engine {
     struct engine engine; /* first */
@@ -29,6 +29,12 @@ struct dbt_engine {
     _Atomic uint32_t running[MACHINE_CPUS]; /* 1: may be in translated code or touch guest memory */
 
     uint8_t exclusive_depth[MACHINE_CPUS]; /* sections may nest; each vCPU its own */
+
+    uint64_t tsc_base; /* under the lock: what all vCPUs add to the host's counter, but for their IA32_TSC_ADJUST */
+    bool tsc_based;    /* it has been chosen */
+    /* Linear addresses where a debugger stops some vCPU before the instruction: blocks begin there, with a stop. */
+    uint64_t stops[DBT_STOPS];
+    unsigned stop_count;
 
     uint64_t *dirty; /* dirty log: a bit for each page of the backing, or NULL */
     uint64_t flushes;
@@ -74,6 +80,12 @@ void forget_targets(struct dbt_vcpu *c, bool all);
 
 /* From memory_post(): the instruction is complete; leave translated code with rip behind it. (run.c) */
 _Noreturn void leave_after_instruction(struct dbt_vcpu *c);
+
+/*
+ * A copied instruction, in memory_pre(), touches a data point of the debugger's: run it again, alone. Nothing of it has
+ * happened yet. (run.c)
+ */
+_Noreturn void leave_to_step(struct dbt_vcpu *c);
 
 /* memset() of zeroes for code that must not call it. */
 static inline void clear_words(void *at, uint64_t words)

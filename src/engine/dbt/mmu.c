@@ -1,5 +1,6 @@
 #include "engine/dbt/mmu.h"
 
+#include "engine/dbt/debug.h"
 #include "engine/dbt/descriptor.h"
 #include "engine/dbt/engine.h"
 #include "engine/dbt/run.h"
@@ -43,7 +44,12 @@ static bool page_watched(const struct dbt_vcpu *c, uint64_t linear)
     for (unsigned i = 0; i < 4; i++)
         if ((c->dr[7] >> (2 * i) & 3) && (c->dr[7] >> (16 + 4 * i) & 3) && ((c->dr[i] ^ linear) & ~0xfffull) == 0)
             return true;
-    return false;
+    return c->data_points && debug_watches_page(c, linear);
+}
+
+static bool watching(const struct dbt_vcpu *c)
+{
+    return (c->dr[7] & 0xff) || c->data_points;
 }
 
 static void log_local(struct dbt_vcpu *c, enum mmu_index mmu, unsigned slot)
@@ -71,7 +77,7 @@ static uint8_t *fill(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear, co
     uint16_t before = mine;
     uint64_t page;
     bool read_only;
-    bool watched = (c->dr[7] & 0xff) && page_watched(c, linear);
+    bool watched = watching(c) && page_watched(c, linear);
     bool code;
 
     *direct_write = false;
@@ -167,6 +173,8 @@ static uint64_t device_access(struct dbt_vcpu *c, uint64_t physical, unsigned si
         return word;
     }
     bus_access(&vcpu->machine->bus, BUS_MEMORY, physical, size, write, &value);
+    if (__atomic_load_n(&c->remapped, __ATOMIC_RELAXED))
+        mmu_follow_map(c);
     return value;
 }
 
@@ -216,7 +224,9 @@ static void physical_copy(struct dbt_vcpu *c, uint64_t physical, uint8_t *bytes,
     host = dbt->memory->host + (page << PAGE_SHIFT) + (physical & (PAGE_SIZE - 1));
     if (!write) {
         copy_bytes(bytes, host, size);
-    } else if (!read_only) {
+    } else if (read_only) {
+        device_copy(c, physical, bytes, size, true);
+    } else {
         copy_bytes(host, bytes, size);
         if (cache_page_has_code(&dbt->cache, page))
             code_written(c, physical, size);
@@ -331,6 +341,8 @@ void *memory_pre(struct dbt_vcpu *c, uint64_t address, uint32_t descriptor)
         raise_fault(c, VECTOR_AC, 0);
     if ((c->dr[7] & 0xff))
         watch(c, linear, size, write);
+    if (c->data_points && debug_watch(c, linear, size, write) && !(c->mode & MODE_STEP))
+        leave_to_step(c);
     if (descriptor & ACCESS_MASKED) {
         host = masked_pre(c, linear, descriptor);
         if (write)
@@ -370,7 +382,6 @@ void memory_post(struct dbt_vcpu *c)
     c->bounce_kind = BOUNCE_NONE;
     switch (kind) {
     case BOUNCE_NONE:
-    case BOUNCE_READ_ONLY:
         break;
     case BOUNCE_CODE:
         code_written(c, c->bounce_physical[0], size);
@@ -379,6 +390,7 @@ void memory_post(struct dbt_vcpu *c)
         masked_post(c);
         break;
     case BOUNCE_MMIO:
+    case BOUNCE_READ_ONLY:
     case BOUNCE_SPLIT:
     case BOUNCE_SPLIT_LOCKED:
         if (first > size)
@@ -450,6 +462,10 @@ static void copy_linear(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linear,
     check_canonical(c, linear, size, VECTOR_GP);
     if (c->dr[7] & 0xff)
         watch(c, linear, size, write);
+    if (c->data_points && debug_watch(c, linear, size, write)) {
+        c->exit_wanted = 1;
+        __atomic_fetch_or((uint32_t *)&c->vcpu.attention, ATTENTION_ENGINE, __ATOMIC_SEQ_CST);
+    }
     first = locate(c, mmu, linear, size, write ? MMU_WRITE : MMU_READ, physical);
     physical_copy(c, physical[0], bytes, first, write);
     if (first < size)
@@ -549,10 +565,11 @@ bool mmu_compare_exchange(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linea
     uint64_t physical;
     bool direct;
     uint8_t *host = translate(c, mmu, linear, MMU_WRITE, &physical, &direct);
-    bool done;
+    uint64_t page;
+    bool read_only = false, done;
 
-    if (!host)
-        return true; /* a table in a device: it keeps what it keeps */
+    if (!host || !ram_page(c->dbt, physical, &page, &read_only) || read_only)
+        return true; /* a table in a device or in ROM: it keeps what it keeps */
     if ((linear & (PAGE_SIZE - 1)) > PAGE_SIZE - 4) {
         if (mmu_read_as(c, mmu, linear, 4) != expected)
             return false;
@@ -565,19 +582,38 @@ bool mmu_compare_exchange(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linea
     return done;
 }
 
-uint8_t *mmu_page(struct dbt_vcpu *c, uint64_t linear, enum mmu_access access)
+uint8_t *mmu_page_to_read(struct dbt_vcpu *c, uint64_t linear)
 {
-    uint8_t *host = hit(c, c->mmu, linear, 1, access);
+    uint8_t *host = hit(c, c->mmu, linear, 1, MMU_READ);
     uint64_t physical;
     bool direct;
 
     if (host)
         return host;
-    if (c->dr[7] & 0xff)
+    if (watching(c) && page_watched(c, linear))
         return NULL;
     check_canonical(c, linear, 1, VECTOR_GP);
-    host = translate(c, c->mmu, linear, access, &physical, &direct);
-    return access == MMU_WRITE && !direct ? NULL : host;
+    return translate(c, c->mmu, linear, MMU_READ, &physical, &direct);
+}
+
+uint8_t *mmu_page_to_write(struct dbt_vcpu *c, uint64_t linear, uint64_t *code)
+{
+    uint8_t *host = hit(c, c->mmu, linear, 1, MMU_WRITE);
+    bool direct, read_only;
+    uint64_t page;
+
+    *code = NO_CODE;
+    if (host)
+        return host;
+    if (watching(c) && page_watched(c, linear))
+        return NULL;
+    check_canonical(c, linear, 1, VECTOR_GP);
+    host = translate(c, c->mmu, linear, MMU_WRITE, code, &direct);
+    if (direct)
+        *code = NO_CODE;
+    else if (host && (!ram_page(c->dbt, *code, &page, &read_only) || read_only))
+        return NULL;
+    return host;
 }
 
 /* ---- flushes ---- */
@@ -656,6 +692,18 @@ void mmu_revoke_all_writes(struct dbt_vcpu *c)
     for (enum mmu_index mmu = 0; mmu < MMU_COUNT; mmu++)
         for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
             c->tlb[mmu][slot].write = tlb_no_match(slot);
+}
+
+/* Which range it was does not matter: this is rare. */
+void mmu_follow_map(struct dbt_vcpu *c)
+{
+    __atomic_store_n(&c->remapped, 0, __ATOMIC_SEQ_CST);
+    for (enum mmu_index mmu = 0; mmu < MMU_COUNT; mmu++) {
+        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
+            clear_entry(c, mmu, slot);
+        c->tlb_logged[mmu] = 0;
+    }
+    c->large_pages = 0;
 }
 
 void mmu_reset(struct dbt_vcpu *c)

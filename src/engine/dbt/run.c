@@ -6,6 +6,8 @@
 
 #include <stdatomic.h>
 
+#include "core/trace.h"
+#include "engine/dbt/debug.h"
 #include "engine/dbt/engine.h"
 #include "engine/dbt/mmu.h"
 #include "engine/dbt/thunks.h"
@@ -58,7 +60,7 @@ static void choose_generation(struct dbt_vcpu *c)
     unsigned odd = c->mode & MODE_AC ? 1 : 0; /* STAC and CLAC flip it in translated code */
 
     c->generation = 0;
-    if (c->mode & MODE_STEP)
+    if ((c->mode & MODE_STEP) || c->stepping)
         return;
     for (unsigned i = 0; i < ARRAY_LENGTH(c->remembered); i++)
         if (c->remembered[i].used && c->remembered[i].mode == mode && c->remembered[i].cs_base == cs_base) {
@@ -87,7 +89,7 @@ void mode_update(struct dbt_vcpu *c)
         mode |= MODE_SMAP;
     if ((mode & MODE_SMAP) && (c->sys_flags & RFLAGS_AC))
         mode |= MODE_AC;
-    if ((c->sys_flags & RFLAGS_TF) || c->interrupt_shadow || (c->dr[7] & 0xff))
+    if ((c->sys_flags & RFLAGS_TF) || c->interrupt_shadow || (c->dr[7] & 0xff) || c->debug.single_step || c->step_alone)
         mode |= MODE_STEP;
     if (user && (c->cr0 & CR0_AM) && (c->sys_flags & RFLAGS_AC))
         mode |= MODE_ALIGN;
@@ -158,9 +160,13 @@ static void note_exception(struct dbt_vcpu *c, unsigned vector, bool has_error, 
     c->exception_error = has_error ? error : 0;
     c->exception_software = 0;
     c->stat_exceptions++;
-    c->last_vectors[c->last_count % ARRAY_LENGTH(c->last_vectors)] = (uint8_t)vector;
-    c->last_rips[c->last_count % ARRAY_LENGTH(c->last_rips)] = c->rip;
-    c->last_count++;
+    c->last_exceptions[c->last_count++ % ARRAY_LENGTH(c->last_exceptions)] = (struct exception_record){
+        .rip = c->rip,
+        .address = vector == VECTOR_PF ? c->cr2 : 0,
+        .error = c->exception_error,
+        .vector = (uint8_t)vector,
+        .has_error = has_error,
+    };
 }
 
 void raise_fault(struct dbt_vcpu *c, unsigned vector, int32_t error)
@@ -177,6 +183,14 @@ void raise_fault(struct dbt_vcpu *c, unsigned vector, int32_t error)
     thunk_unwind(c, EXIT_RAISE);
 }
 
+void leave_to_step(struct dbt_vcpu *c)
+{
+    c->in_memory_pre = 0;
+    settle(c, false);
+    c->step_alone = 1;
+    thunk_unwind(c, EXIT_LOOKUP);
+}
+
 void raise_software(struct dbt_vcpu *c, unsigned vector)
 {
     note_exception(c, vector, false, 0);
@@ -187,6 +201,46 @@ void raise_software(struct dbt_vcpu *c, unsigned vector)
 void leave_now(struct dbt_vcpu *c)
 {
     thunk_unwind(c, EXIT_LOOKUP);
+}
+
+/* ---- what a trace is told; the vector state is saved first, for it is ordinary C ---- */
+
+static void tell_exit(struct dbt_vcpu *c, int reason)
+{
+    static const char *const names[] = {
+        [EXIT_NONE] = "none",           [EXIT_LOOKUP] = "lookup", [EXIT_CHAIN] = "chain",
+        [EXIT_ATTENTION] = "attention", [EXIT_RAISE] = "raise",
+    };
+
+    if (!vcpu_traced(&c->vcpu, TRACE_EXITS))
+        return;
+    vector_save(c);
+    trace_exit(&c->vcpu, names[reason], c->rip, 0);
+}
+
+static void tell_vector(struct dbt_vcpu *c, const char *what, unsigned vector)
+{
+    if (!vcpu_traced(&c->vcpu, TRACE_IRQ))
+        return;
+    vector_save(c);
+    trace_vector(&c->vcpu, what, vector, c->rip);
+}
+
+/* The exception that is pending. */
+static void tell_exception(struct dbt_vcpu *c, const char *what)
+{
+    struct exception_record record = {
+        .rip = c->rip,
+        .address = c->cr2,
+        .error = c->exception_error,
+        .vector = c->exception_vector,
+        .has_error = c->exception_has_error,
+    };
+
+    if (!vcpu_traced(&c->vcpu, TRACE_EXCEPTIONS))
+        return;
+    vector_save(c);
+    trace_exception(&c->vcpu, what, &record);
 }
 
 /* ---- delivery ---- */
@@ -232,12 +286,16 @@ static bool deliver(struct dbt_vcpu *c, struct event event)
         c->exception_pending = 0;
         if (thunk_protect(c, deliver_event, &event) == EXIT_NONE)
             break;
+        tell_exception(c, "fault");
         if (!combine(c, &event))
             return false;
+        if (c->exception_vector == VECTOR_DF)
+            tell_exception(c, "fault");
         event = (struct event){c->exception_vector, false, c->exception_has_error, c->exception_error};
     }
     c->halted = 0;
     c->interrupt_shadow = 0;
+    c->delivered = 1;
     mode_update(c);
     return true;
 }
@@ -246,6 +304,7 @@ static bool deliver_exception(struct dbt_vcpu *c)
 {
     struct event event = {c->exception_vector, c->exception_software, c->exception_has_error, c->exception_error};
 
+    tell_exception(c, event.software ? "software" : "fault");
     return deliver(c, event);
 }
 
@@ -256,6 +315,7 @@ static bool deliver_debug(struct dbt_vcpu *c, uint64_t dr6)
 
     c->dr[6] |= dr6;
     note_exception(c, VECTOR_DB, false, 0);
+    tell_exception(c, "fault");
     return deliver(c, event);
 }
 
@@ -271,6 +331,7 @@ static bool serve_interrupts(struct dbt_vcpu *c)
         c->nmi_pending = 0;
         c->nmi_blocked = 1;
         c->stat_interrupts++;
+        tell_vector(c, "nmi", VECTOR_NMI);
         if (!deliver(c, (struct event){VECTOR_NMI, false, false, 0}))
             return false;
     }
@@ -284,6 +345,7 @@ static bool serve_interrupts(struct dbt_vcpu *c)
     }
     c->stat_interrupts++;
     c->sys_flags &= ~RFLAGS_RF;
+    tell_vector(c, "interrupt", (unsigned)vector);
     return deliver(c, (struct event){(uint8_t)vector, false, false, 0});
 }
 
@@ -300,6 +362,8 @@ static bool serve_attention(struct dbt_vcpu *c)
     if (bits & ATTENTION_ENGINE) {
         exclusive_leave(c);
         exclusive_enter(c);
+        if (__atomic_load_n(&c->remapped, __ATOMIC_SEQ_CST))
+            mmu_follow_map(c);
     }
     return (bits & ~mine) != 0;
 }
@@ -408,6 +472,7 @@ static int run_code(struct dbt_vcpu *c)
         c->rip = c->dbt->cache.chains[c->exit_chain].target_rip;
     else
         c->exit_chain = 0;
+    tell_exit(c, reason);
     return reason;
 }
 
@@ -416,10 +481,16 @@ static bool run_once(struct dbt_vcpu *c)
 {
     bool stepping = (c->mode & MODE_STEP) != 0;
     struct step step = {false, 0};
+    int reason;
 
     if (stepping)
         step = step_begin(c);
-    if (run_code(c) == EXIT_RAISE)
+    c->stepping = stepping;
+    reason = run_code(c);
+    c->stepping = 0;
+    if (c->debugging)
+        debug_ran(c, stepping, reason == EXIT_RAISE);
+    if (reason == EXIT_RAISE)
         return deliver_exception(c);
     return !stepping || step_end(c, step);
 }
@@ -429,15 +500,26 @@ enum vcpu_exit dbt_run(struct vcpu *vcpu)
     struct dbt_vcpu *c = (struct dbt_vcpu *)vcpu;
     enum vcpu_exit exit = VCPU_EXIT_ATTENTION;
 
+    debug_begins(c);
     thread_enter(c);
     exclusive_enter(c);
     for (;;) {
+        if (c->debugging && debug_stops(c)) {
+            exit = VCPU_EXIT_DEBUG;
+            break;
+        }
         if (vcpu->attention && serve_attention(c))
             break;
-        if ((c->irq_waiting || c->nmi_pending) && !serve_interrupts(c)) {
+        if ((c->irq_waiting || c->nmi_pending) && !debug_holds_interrupts(c) && !serve_interrupts(c)) {
             exit = VCPU_EXIT_SHUTDOWN;
             break;
         }
+        if (c->exception_pending && !deliver_exception(c)) { /* from a state that was set */
+            exit = VCPU_EXIT_SHUTDOWN;
+            break;
+        }
+        if (c->debug.single_step && c->delivered)
+            continue;
         if (c->halted) {
             exit = VCPU_EXIT_HALT;
             break;
@@ -447,9 +529,8 @@ enum vcpu_exit dbt_run(struct vcpu *vcpu)
             break;
         }
     }
+    c->debug.pass_breakpoint = false; /* it was for this run */
     vector_save(c);
     exclusive_leave(c);
-    if (exit == VCPU_EXIT_SHUTDOWN)
-        report_shutdown(c);
     return exit;
 }

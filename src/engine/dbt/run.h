@@ -19,7 +19,4 @@ _Noreturn void leave_now(struct dbt_vcpu *c);
 /* Point GS at the vCPU and take the host signals that its code can cause; the vCPU's own thread. (signal.c) */
 void thread_enter(struct dbt_vcpu *c);
 
-/* Say on the log why the processor shut down. The vector state is saved. (report.c) */
-void report_shutdown(const struct dbt_vcpu *c);
-
 #endif

@@ -122,8 +122,7 @@ struct dbt_vcpu {
     uint8_t exception_pending, exception_vector, exception_has_error;
     uint8_t exception_software;   /* INT n, INT3, INTO, INT1 */
     uint32_t exception_error;
-    uint8_t last_vectors[8];      /* the last exceptions, for the report */
-    uint64_t last_rips[8];
+    struct exception_record last_exceptions[8]; /* a ring, for the report */
     uint32_t last_count;
 
     struct dbt_engine *dbt;
@@ -145,11 +144,24 @@ struct dbt_vcpu {
     uint32_t bounce_element;      /* and their size in bytes */
     uint8_t bounce_unfinished;    /* ACCESS_UNFINISHED of the write that memory_post() completes */
     uint8_t in_memory_pre;        /* raise_fault() finds rip from thunk_return */
+    uint8_t remapped;             /* atomic: guest memory was shown or hidden, the TLBs do not know yet */
     uint8_t debug_hits;           /* data breakpoints that the instruction touched: DR6.B0-B3 */
 
     _Alignas(64) uint8_t xsave[CPU_XSAVE_SIZE]; /* vector state while vector_live is 0 */
     _Alignas(64) struct tlb_entry tlb[MMU_COUNT][TLB_ENTRIES];
     uint8_t tlb_flags[MMU_COUNT][TLB_ENTRIES]; /* TLB_* */
+
+    /* The debugger's (debug.c). */
+    struct debug_control debug;
+    uint8_t debugging;            /* anything of the following may be set */
+    uint8_t execute_points, data_points; /* bit n: debug.points[n] is of this kind */
+    uint8_t point_hits;           /* data points that were met and are to be reported */
+    uint8_t step_alone;           /* the next instruction runs alone, and no execute point of the debugger's stops it */
+    uint8_t stepped;              /* an instruction ran, */
+    uint8_t delivered;            /* or an event was delivered, since the debugger's step began */
+    uint64_t pass_rip;            /* where debug.pass_breakpoint holds */
+
+    uint8_t stepping;             /* in a block of MODE_STEP: whatever the mode becomes, the run loop goes on */
 
     uint64_t stat_fills, stat_exceptions, stat_interrupts, stat_exits, stat_translations;
 };

@@ -305,6 +305,7 @@ helper_fn op_syscall, op_sysret, op_sysenter, op_sysexit, op_vmcall, op_hlt;
 /* sys_flags.c */
 helper_fn op_pushf, op_popf, op_cli, op_sti, op_clac, op_stac;
 /* sys_control.c */
+void control_tell(struct dbt_vcpu *c, const char *name, uint64_t value); /* a control register has a new value: for a trace */
 helper_fn op_mov_control, op_lmsw, op_smsw, op_clts, op_invlpg, op_invpcid, op_wbinvd, op_xsetbv, op_xgetbv;
 /* sys_debug.c */
 helper_fn op_mov_debug;

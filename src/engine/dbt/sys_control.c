@@ -2,9 +2,19 @@
  * Control registers and what goes with them (Intel SDM volume 3, sections 2.5, 2.6 and 4.10.4; volume 2, MOV).
  */
 #include "engine/dbt/sys.h"
+
+#include "core/trace.h"
 #include "engine/dbt/sys_xstate.h"
 
 #define CR0_STORED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
+
+void control_tell(struct dbt_vcpu *c, const char *name, uint64_t value)
+{
+    if (!vcpu_traced(&c->vcpu, TRACE_CR))
+        return;
+    vector_save(c);
+    trace_control(&c->vcpu, name, value, c->rip);
+}
 
 /* PG goes from 0 to 1: is long mode entered, and may it be? */
 static void paging_enable(struct dbt_vcpu *c)
@@ -16,6 +26,7 @@ static void paging_enable(struct dbt_vcpu *c)
     if (!(c->cr4 & CR4_PAE) || (c->segment[SEG_CS].attributes & SEGMENT_L) || tss == SYSTEM_TSS_16)
         raise_fault(c, VECTOR_GP, 0);
     c->efer |= EFER_LMA;
+    control_tell(c, "efer", c->efer);
 }
 
 static void paging_disable(struct dbt_vcpu *c)
@@ -23,6 +34,7 @@ static void paging_disable(struct dbt_vcpu *c)
     if (code64(c) || (c->cr4 & CR4_PCIDE))
         raise_fault(c, VECTOR_GP, 0);
     c->efer &= ~EFER_LMA;
+    control_tell(c, "efer", c->efer);
 }
 
 static void set_cr0(struct dbt_vcpu *c, uint64_t value)
@@ -38,6 +50,7 @@ static void set_cr0(struct dbt_vcpu *c, uint64_t value)
             paging_disable(c);
     }
     c->cr0 = (value & CR0_STORED) | CR0_ET;
+    control_tell(c, "cr0", c->cr0);
     if (changed & (CR0_PG | CR0_WP))
         mmu_flush_all(c);
     mode_update(c);
@@ -60,6 +73,7 @@ static void set_cr3(struct dbt_vcpu *c, uint64_t value)
     /* The TLB holds one address space: only a reload of the same one has anything to keep. */
     keep = keep && value == c->cr3;
     c->cr3 = value;
+    control_tell(c, "cr3", value);
     if (!keep)
         mmu_flush_local(c);
 }
@@ -97,6 +111,7 @@ static void set_cr4(struct dbt_vcpu *c, uint64_t value)
     if ((changed & value & CR4_PCIDE) && (!long_mode(c) || (c->cr3 & CR3_PCID) != 0))
         raise_fault(c, VECTOR_GP, 0);
     c->cr4 = value;
+    control_tell(c, "cr4", value);
     if ((changed & paging) || (changed & ~value & CR4_PCIDE))
         mmu_flush_all(c);
     mode_update(c);
@@ -112,6 +127,7 @@ static void set_cr8(struct dbt_vcpu *c, uint64_t value)
 {
     if (value & ~CR8_TPR)
         raise_fault(c, VECTOR_GP, 0);
+    control_tell(c, "cr8", value);
     vector_save(c);
     c->vcpu.apic_ops->set_tpr(c->vcpu.apic, value);
 }
@@ -150,6 +166,7 @@ static void control_write(struct dbt_vcpu *c, const struct insn *insn)
         break;
     case 2:
         c->cr2 = value;
+        control_tell(c, "cr2", value);
         break;
     case 3:
         set_cr3(c, value);
@@ -204,6 +221,7 @@ void op_clts(struct dbt_vcpu *c, const struct insn *insn)
 {
     require_cpl0(c);
     c->cr0 &= ~CR0_TS;
+    control_tell(c, "cr0", c->cr0);
     insn_done(c, insn);
     mode_update(c);
 }
@@ -278,6 +296,7 @@ void op_xsetbv(struct dbt_vcpu *c, const struct insn *insn)
     if (avx512 != 0 && (avx512 != XCR0_AVX512 || !(value & XCR0_AVX)))
         raise_fault(c, VECTOR_GP, 0);
     c->xcr0 = value;
+    control_tell(c, "xcr0", value);
     insn_done(c, insn);
     mode_update(c);
 }

@@ -7,6 +7,8 @@
  *
  * Task gates are not served: hardware task switching is refused with #TS(selector of the task).
  */
+#include "engine/dbt/debug.h"
+#include "engine/dbt/run.h"
 #include "engine/dbt/sys.h"
 
 struct gate {
@@ -235,6 +237,8 @@ void op_int(struct dbt_vcpu *c, const struct insn *insn)
 
 void op_int3(struct dbt_vcpu *c, const struct insn *insn)
 {
+    if (c->debug.breakpoints && debug_takes_breakpoint(c))
+        leave_now(c);
     interrupt_from(c, insn, VECTOR_BP, true);
 }
 

@@ -1,14 +1,16 @@
 /*
  * RDMSR and WRMSR. Three kinds of register: those kept in struct dbt_vcpu as they are written; those
- * whose writing does something; and those that only have to read as something harmless, because
- * kernels look at them on the real processors of this family.
+ * whose writing does something; and those that only have to read as something harmless
+ * (x86/msr_fixed.h).
  *
  * Spec: Intel SDM volume 4, AMD APM volume 2 appendix A.
  */
 #include "engine/dbt/sys.h"
 
+#include "core/trace.h"
 #include "port/log.h"
 #include "x86/msr.h"
+#include "x86/msr_fixed.h"
 
 /* What a plain register accepts; anything else is #GP(0). */
 enum msr_rule { MSR_ANY, MSR_CANONICAL, MSR_LOW_32, MSR_PAT_TYPES };
@@ -39,72 +41,6 @@ static const struct msr_plain plain_msrs[] = {
     PLAIN(MSR_IA32_PAT, pat, MSR_PAT_TYPES),
     PLAIN(MSR_IA32_MISC_ENABLE, misc_enable, MSR_LOW_32),
 };
-
-/* Registers without effect: what they read as, and which bits a write may have, which is forgotten; 0: read-only. */
-enum msr_vendor { ANY_VENDOR, INTEL_ONLY, AMD_ONLY };
-
-struct msr_constant {
-    uint32_t first, last;
-    uint8_t vendor;
-    uint64_t value, writable;
-};
-
-static const struct msr_constant constant_msrs[] = {
-    {MSR_IA32_P5_MC_ADDR, MSR_IA32_P5_MC_TYPE, ANY_VENDOR, 0, 0},
-    {MSR_IA32_PLATFORM_ID, MSR_IA32_PLATFORM_ID, INTEL_ONLY, 0, 0},
-    {MSR_IA32_FEATURE_CONTROL, MSR_IA32_FEATURE_CONTROL, INTEL_ONLY, 1, 0}, /* locked, all off */
-    {MSR_IA32_BIOS_UPDT_TRIG, MSR_IA32_BIOS_UPDT_TRIG, ANY_VENDOR, 0, UINT64_MAX},
-    {MSR_IA32_BIOS_SIGN_ID, MSR_IA32_BIOS_SIGN_ID, INTEL_ONLY, 0x100000000, UINT64_MAX},
-    {MSR_AMD64_PATCH_LEVEL, MSR_AMD64_PATCH_LEVEL, AMD_ONLY, 0x01000065, UINT64_MAX},
-    {MSR_PLATFORM_INFO, MSR_PLATFORM_INFO, ANY_VENDOR, 0, 0},
-    {MSR_IA32_MTRRCAP, MSR_IA32_MTRRCAP, ANY_VENDOR, MTRRCAP_VALUE, 0},
-    {MSR_BBL_CR_CTL3, MSR_BBL_CR_CTL3, INTEL_ONLY, 0xbe702111, UINT64_MAX},
-    {MSR_MISC_FEATURES_ENABLES, MSR_MISC_FEATURES_ENABLES, ANY_VENDOR, 0, 2}, /* RING3MWAIT */
-    {MSR_IA32_MCG_CAP, MSR_IA32_MCG_CAP, ANY_VENDOR, 0, 0},                   /* no banks */
-    {MSR_IA32_MCG_STATUS, MSR_IA32_MCG_STATUS, ANY_VENDOR, 0, 7},
-    {MSR_IA32_PERFEVTSEL0, MSR_IA32_PERFEVTSEL0 + 1, INTEL_ONLY, 0, UINT64_MAX},
-    {MSR_IA32_PERF_STATUS, MSR_IA32_PERF_STATUS, ANY_VENDOR, 0, 0},
-    {MSR_IA32_PERF_CTL, MSR_IA32_PERF_CTL, ANY_VENDOR, 0, UINT64_MAX},
-    {MSR_IA32_DEBUGCTL, MSR_IA32_DEBUGCTL, ANY_VENDOR, 0, 3}, /* LBR and BTF, which do nothing */
-    {MSR_LASTBRANCHFROMIP, MSR_LASTINTTOIP, ANY_VENDOR, 0, 0},
-    {MSR_RAPL_POWER_UNIT, MSR_RAPL_POWER_UNIT, INTEL_ONLY, 0, 0},
-    {MSR_K7_EVNTSEL0, MSR_K7_PERFCTR0 + 3, AMD_ONLY, 0, UINT64_MAX},
-    {MSR_SYSCFG, MSR_SYSCFG, AMD_ONLY, 0, UINT64_MAX},
-    {MSR_HWCR, MSR_HWCR, AMD_ONLY, HWCR_TSC_FREQ_SEL, UINT64_MAX},
-    {MSR_IORRBASE0, MSR_IORRBASE0 + 3, AMD_ONLY, 0, UINT64_MAX},
-    {MSR_TOP_MEM, MSR_TOP_MEM, AMD_ONLY, 0, UINT64_MAX},
-    {MSR_TOP_MEM2, MSR_TOP_MEM2, AMD_ONLY, 0, UINT64_MAX},
-    {MSR_NB_CFG, MSR_NB_CFG, AMD_ONLY, 0, UINT64_MAX},
-    {MSR_AMD64_PATCH_LOADER, MSR_AMD64_PATCH_LOADER, AMD_ONLY, 0, UINT64_MAX},
-    {MSR_INT_PENDING, MSR_INT_PENDING, AMD_ONLY, 0, UINT64_MAX},
-    {MSR_MMIO_CONF_BASE, MSR_MMIO_CONF_BASE, AMD_ONLY, 0, UINT64_MAX},
-    {MSR_PSTATE_CUR_LIMIT, MSR_PSTATE_DEF_BASE + 7, AMD_ONLY, 0, UINT64_MAX},
-    {MSR_VM_CR, MSR_VM_CR, AMD_ONLY, 0x18, 0x18}, /* LOCK, SVMDIS */
-    {MSR_VM_IGNNE, MSR_VM_IGNNE, AMD_ONLY, 0, 0},
-    {MSR_VM_HSAVE_PA, MSR_VM_HSAVE_PA, AMD_ONLY, 0, 0},
-    {MSR_VIRT_SPEC_CTRL, MSR_VIRT_SPEC_CTRL, AMD_ONLY, 0, 4},
-    {MSR_AMD64_SEV, MSR_AMD64_SEV, AMD_ONLY, 0, 0},
-    {MSR_OSVW_ID_LENGTH, MSR_OSVW_STATUS, AMD_ONLY, 0, 0},
-    {MSR_F15H_PERF_CTL, MSR_F15H_PERF_CTL + 11, AMD_ONLY, 0, UINT64_MAX},
-    {MSR_CPUID_7_FEATURES, MSR_CPUID_7_FEATURES, AMD_ONLY, 0, UINT64_MAX},
-    {MSR_CPUID_EXT_FEATURES, MSR_CPUID_AMD_EXT_FEATURES, AMD_ONLY, 0, UINT64_MAX},
-    {MSR_LS_CFG, MSR_DC_CFG, AMD_ONLY, 0, UINT64_MAX},
-    {MSR_DE_CFG, MSR_DE_CFG, AMD_ONLY, DE_CFG_LFENCE_SERIALIZE, UINT64_MAX},
-    {MSR_BU_CFG2, MSR_BU_CFG2, AMD_ONLY, 0, UINT64_MAX},
-};
-
-static const struct msr_constant *constant_find(const struct dbt_vcpu *c, uint32_t msr)
-{
-    for (unsigned i = 0; i < ARRAY_LENGTH(constant_msrs); i++) {
-        const struct msr_constant *entry = &constant_msrs[i];
-
-        if (msr < entry->first || msr > entry->last)
-            continue;
-        if (entry->vendor == ANY_VENDOR || (entry->vendor == AMD_ONLY) == sys_vendor_amd(c))
-            return entry;
-    }
-    return NULL;
-}
 
 static uint64_t *plain_find(struct dbt_vcpu *c, uint32_t msr, uint8_t *rule)
 {
@@ -178,6 +114,7 @@ static bool efer_write(struct dbt_vcpu *c, uint64_t value)
     if ((value & ~efer_valid(c) & ~EFER_LMA) || ((changed & EFER_LME) && (c->cr0 & CR0_PG)))
         return false;
     c->efer = value;
+    control_tell(c, "efer", value);
     if (changed & EFER_NXE)
         mmu_flush_all(c);
     mode_update(c);
@@ -208,7 +145,7 @@ static bool special_read(struct dbt_vcpu *c, uint32_t msr, uint64_t *value)
         *value = c->spec_ctrl;
         return has_spec_ctrl(c);
     case MSR_IA32_ARCH_CAPABILITIES:
-        *value = ARCH_CAPABILITIES_VALUE;
+        *value = c->vcpu.machine->cpuid.arch_capabilities;
         return sys_feature(c, 7, 0, 3, 29);
     case MSR_KVM_SYSTEM_TIME:
     case MSR_KVM_SYSTEM_TIME_NEW:
@@ -256,7 +193,6 @@ static bool special_write(struct dbt_vcpu *c, uint32_t msr, uint64_t value)
 
 static bool msr_read(struct dbt_vcpu *c, uint32_t msr, uint64_t *value)
 {
-    const struct msr_constant *constant;
     const uint64_t *plain;
     uint8_t rule;
 
@@ -269,18 +205,12 @@ static bool msr_read(struct dbt_vcpu *c, uint32_t msr, uint64_t *value)
         *value = *plain;
         return true;
     }
-    if (special_read(c, msr, value) || mtrr_read(c, msr, value))
-        return true;
-    constant = constant_find(c, msr);
-    if (!constant)
-        return false;
-    *value = constant->value;
-    return true;
+    return special_read(c, msr, value) || mtrr_read(c, msr, value) ||
+           msr_fixed_read(&c->vcpu.machine->cpuid, msr, value);
 }
 
 static bool msr_write(struct dbt_vcpu *c, uint32_t msr, uint64_t value)
 {
-    const struct msr_constant *constant;
     uint64_t *plain;
     uint8_t rule;
 
@@ -295,10 +225,16 @@ static bool msr_write(struct dbt_vcpu *c, uint32_t msr, uint64_t value)
         *plain = value;
         return true;
     }
-    if (special_write(c, msr, value) || mtrr_write(c, msr, value))
-        return true;
-    constant = constant_find(c, msr);
-    return constant && constant->writable != 0 && !(value & ~constant->writable);
+    return special_write(c, msr, value) || mtrr_write(c, msr, value) ||
+           msr_fixed_write(&c->vcpu.machine->cpuid, msr, value);
+}
+
+static void msr_tell(struct dbt_vcpu *c, uint32_t msr, bool write, uint64_t value, bool refused)
+{
+    if (!vcpu_traced(&c->vcpu, TRACE_MSR))
+        return;
+    vector_save(c);
+    trace_msr(&c->vcpu, msr, write, value, refused, c->rip);
 }
 
 static _Noreturn void msr_refuse(struct dbt_vcpu *c, const char *what, uint32_t msr)
@@ -318,8 +254,12 @@ void op_rdmsr(struct dbt_vcpu *c, const struct insn *insn)
     uint32_t msr = (uint32_t)c->gpr[GPR_RCX];
     uint64_t value = 0;
 
+    bool done;
+
     require_cpl0(c);
-    if (!msr_read(c, msr, &value))
+    done = msr_read(c, msr, &value);
+    msr_tell(c, msr, false, value, !done);
+    if (!done)
         msr_refuse(c, "read", msr);
     c->gpr[GPR_RAX] = (uint32_t)value;
     c->gpr[GPR_RDX] = value >> 32;
@@ -329,9 +269,13 @@ void op_rdmsr(struct dbt_vcpu *c, const struct insn *insn)
 void op_wrmsr(struct dbt_vcpu *c, const struct insn *insn)
 {
     uint32_t msr = (uint32_t)c->gpr[GPR_RCX];
+    uint64_t value = (uint32_t)c->gpr[GPR_RAX] | c->gpr[GPR_RDX] << 32;
+    bool done;
 
     require_cpl0(c);
-    if (!msr_write(c, msr, (uint32_t)c->gpr[GPR_RAX] | c->gpr[GPR_RDX] << 32))
+    done = msr_write(c, msr, value);
+    msr_tell(c, msr, true, value, !done);
+    if (!done)
         msr_refuse(c, "write", msr);
     insn_done(c, insn);
 }

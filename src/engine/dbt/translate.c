@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/dbt/debug.h"
 #include "engine/dbt/translator.h"
 #include "port/log.h"
 
@@ -54,7 +55,7 @@ static bool decode_block(struct translator *t, unsigned offset)
 
         if (!decode_op(t, op, t->page + offset, PAGE_SIZE - offset, rip))
             break;
-        if (t->count && limit - rip < op->z.length - 1u)
+        if (t->count && (limit - rip < op->z.length - 1u || debug_stop_at(t->c->dbt, t->block->cs_base + rip)))
             break;
         t->count++;
         offset += op->z.length;
@@ -64,6 +65,23 @@ static bool decode_block(struct translator *t, unsigned offset)
     }
     t->end_rip = in_64(t) ? rip : (uint32_t)rip;
     return t->count != 0;
+}
+
+/* A debugger stops here: the block is the stop and no more. It is stepped over in another mode (debug.c). */
+static void stop_first(struct translator *t)
+{
+    struct op *op = &t->ops[0];
+
+    if ((t->mode & MODE_STEP) || !debug_stop_at(t->c->dbt, t->block->cs_base + t->block->rip))
+        return;
+    op->kind = OP_HELPER;
+    op->helper = op_debug_stop;
+    op->helper_ends = true;
+    op->memory = NULL;
+    op->flags_read = op->flags_touched = LIVE_FLAGS;
+    op->flags_killed = 0;
+    t->count = 1;
+    t->end_rip = op->rip + op->z.length;
 }
 
 /* ---- liveness ---- */
@@ -372,6 +390,7 @@ struct block *translator_run(struct translator *t, struct dbt_vcpu *c, const uin
                        next_physical, t->mode & MODE_USER);
         decode_crossing(t, offset, next_page);
     }
+    stop_first(t);
     find_liveness(t);
     t->e = (struct emitter){t->cache->write + t->cache->used, t->cache->write + t->cache->used + BLOCK_CODE_MAX, false};
     emit_block(t);

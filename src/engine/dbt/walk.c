@@ -11,6 +11,8 @@ bool ram_page(const struct dbt_engine *dbt, uint64_t physical, uint64_t *page, b
         const struct memory_range *range = &memory->ranges[i];
 
         if (physical - range->base < range->size) {
+            if (__atomic_load_n(&range->hidden, __ATOMIC_RELAXED))
+                return false;
             *page = (physical - range->base + range->offset) >> PAGE_SHIFT;
             *read_only = range->read_only;
             return true;
@@ -19,13 +21,12 @@ bool ram_page(const struct dbt_engine *dbt, uint64_t physical, uint64_t *page, b
     return false;
 }
 
-/* Where a table entry is, or NULL when it is not in RAM. */
-static void *entry_at(const struct dbt_engine *dbt, uint64_t physical)
+/* Where a table entry is, or NULL when it is not in memory. */
+static void *entry_at(const struct dbt_engine *dbt, uint64_t physical, bool *read_only)
 {
     uint64_t page;
-    bool read_only;
 
-    if (!ram_page(dbt, physical, &page, &read_only))
+    if (!ram_page(dbt, physical, &page, read_only))
         return NULL;
     return dbt->memory->host + (page << PAGE_SHIFT) + (physical & (PAGE_SIZE - 1));
 }
@@ -33,14 +34,15 @@ static void *entry_at(const struct dbt_engine *dbt, uint64_t physical)
 /* The levels of one walk, from the root down. */
 struct levels {
     uint64_t entries[5];
-    void *at[5];
+    void *at[5]; /* NULL: nothing can be written there */
     unsigned count;
     unsigned size; /* of an entry: 4 or 8 */
 };
 
 static bool load_entry(struct dbt_vcpu *c, struct levels *levels, uint64_t physical)
 {
-    void *at = entry_at(c->dbt, physical);
+    bool read_only = false;
+    void *at = entry_at(c->dbt, physical, &read_only);
     uint64_t entry;
 
     if (!at)
@@ -49,7 +51,7 @@ static bool load_entry(struct dbt_vcpu *c, struct levels *levels, uint64_t physi
         entry = __atomic_load_n((uint64_t *)at, __ATOMIC_RELAXED);
     else
         entry = __atomic_load_n((uint32_t *)at, __ATOMIC_RELAXED);
-    levels->at[levels->count] = at;
+    levels->at[levels->count] = read_only ? NULL : at;
     levels->entries[levels->count++] = entry;
     return (entry & PTE_P) != 0;
 }
@@ -59,7 +61,7 @@ static bool update_entry(struct dbt_vcpu *c, struct levels *levels, unsigned i, 
 {
     uint64_t old = levels->entries[i];
 
-    if ((old & bits) == bits)
+    if ((old & bits) == bits || !levels->at[i])
         return true;
     if (levels->size == 8) {
         if (!__atomic_compare_exchange_n((uint64_t *)levels->at[i], &old, old | bits, false, __ATOMIC_SEQ_CST,

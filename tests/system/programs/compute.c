@@ -85,17 +85,17 @@ int main(void)
             jumps++;
     }
     printf("longjmp %d\n", jumps);
+    int64_t divided = 0;
+    for (int i = 1; i < 20000; i++)
+        divided += (int64_t)next() / i + (int64_t)(next() % (uint64_t)i) - (int32_t)next() / (i | 1);
+    printf("divided %lld\n", (long long)divided);
 #ifdef __SIZEOF_INT128__
     unsigned __int128 wide = 1;
     for (int i = 0; i < 1000; i++) {
         wide = wide * 6364136223846793005ull + next();
         wide = wide / ((next() & 0xffffffff) + 1) + (wide << 64);
     }
-    printf("wide %016llx%016llx\n", (unsigned long long)(wide >> 64), (unsigned long long)wide);
+    printf("64-bit: wide %016llx%016llx\n", (unsigned long long)(wide >> 64), (unsigned long long)wide);
 #endif
-    int64_t divided = 0;
-    for (int i = 1; i < 20000; i++)
-        divided += (int64_t)next() / i + (int64_t)(next() % (uint64_t)i) - (int32_t)next() / (i | 1);
-    printf("divided %lld\n", (long long)divided);
     return 0;
 }

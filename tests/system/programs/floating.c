@@ -28,6 +28,8 @@ static void on_fpe(int number, siginfo_t *info, void *context)
     siglongjmp(back, 1);
 }
 
+static double products[3];
+
 static void *spin(void *argument)
 {
     double value = (double)(long)argument, product = 1;
@@ -37,9 +39,8 @@ static void *spin(void *argument)
         if (i % 1000 == 0)
             sched_yield();
     }
-    uint64_t bits;
-    memcpy(&bits, &product, sizeof(bits));
-    return (void *)(uintptr_t)bits;
+    products[(long)argument - 1] = product;
+    return NULL;
 }
 
 __attribute__((target("avx2,fma"))) static void avx(void)
@@ -94,9 +95,11 @@ int main(void)
     for (long i = 0; i < 3; i++)
         pthread_create(&threads[i], NULL, spin, (void *)(i + 1));
     for (int i = 0; i < 3; i++) {
-        void *bits;
-        pthread_join(threads[i], &bits);
-        printf("thread %016lx\n", (long)bits);
+        uint64_t bits;
+
+        pthread_join(threads[i], NULL);
+        memcpy(&bits, &products[i], sizeof(bits));
+        printf("thread %016llx\n", (unsigned long long)bits);
     }
 
     sigaction(SIGFPE, &action, NULL);

@@ -52,7 +52,7 @@ int main(void)
     *p = (unsigned char)(at + 4 - (p + 1));
     p++;
     *p = 0xc3;
-    printf("self-changing %d\n", ((function)(void *)at)(500));
+    printf("64-bit: self-changing %d\n", ((function)(void *)at)(500));
 #else
     (void)imm;
     (void)p;

@@ -60,7 +60,8 @@ int main(void)
         fault_offset = -1;
         if (!sigsetjmp(back, 1))
             *(volatile uint64_t *)(base + offset) = ~0ull;
-        printf("crossing write at %d: fault at %ld, before %02x\n", offset, fault_offset, base[offset] & 0xff);
+        printf("%zu-bit: crossing write at %d: fault at %ld, before %02x\n", 8 * sizeof(long), offset, fault_offset,
+               base[offset] & 0xff);
     }
     fault_offset = -1;
     if (!sigsetjmp(back, 1))
