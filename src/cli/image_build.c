@@ -33,12 +33,15 @@ struct build {
 
 static volatile sig_atomic_t build_child, build_signal;
 
-/* The builder is to end as well, also if only this process was meant. */
+/*
+ * The builder and all that it runs are a group of processes: they get what this process gets, once, whether it came
+ * from a terminal or was meant for this process alone.
+ */
 static void build_on_signal(int number)
 {
     build_signal = number;
     if (build_child > 0)
-        (void)kill((pid_t)build_child, number);
+        (void)kill(-(pid_t)build_child, number);
 }
 
 static bool hostname_is_valid(const char *name)
@@ -142,11 +145,25 @@ static void build_watch_signals(bool watch)
         (void)sigaction(signals[i], &action, NULL);
 }
 
+static int build_spawn(pid_t *child, const char *program, char *const *command)
+{
+    posix_spawnattr_t attributes;
+    int error = posix_spawnattr_init(&attributes);
+
+    if (error)
+        return error;
+    error = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+    if (!error)
+        error = posix_spawn(child, program, NULL, &attributes, command, environ);
+    (void)posix_spawnattr_destroy(&attributes);
+    return error;
+}
+
 /* Waits for the builder, which has told what went wrong. */
 static bool build_wait(const char *builder, char *const *command)
 {
     pid_t child;
-    int state = 0, error = posix_spawn(&child, builder, NULL, NULL, command, environ);
+    int state = 0, error = build_spawn(&child, builder, command);
 
     if (error) {
         log_error("cannot run %s: %s", builder, strerror(error));
@@ -154,7 +171,7 @@ static bool build_wait(const char *builder, char *const *command)
     }
     build_child = child;
     if (build_signal)
-        (void)kill(child, build_signal);
+        (void)kill(-child, build_signal);
     while (waitpid(child, &state, 0) < 0 && errno == EINTR)
         ;
     build_child = 0;
