@@ -71,23 +71,12 @@ static void let_go(int socket)
         close(fd);
 }
 
-/* A signal to the whole job is for the parent to act on, and its end is the end here. */
-static void ignore_signals(void)
-{
-    sigset_t all;
-
-    sigfillset(&all);
-    sigdelset(&all, SIGSYS);
-    (void)pthread_sigmask(SIG_BLOCK, &all, NULL);
-}
-
 static _Noreturn void opener_main(const struct opener_job *job, int socket)
 {
     const uint64_t to_read_files = BIT64(CAP_DAC_OVERRIDE) | BIT64(CAP_DAC_READ_SEARCH);
     uint8_t number;
 
     let_go(socket);
-    ignore_signals();
     (void)prctl(PR_SET_NAME, "lodge/opener");
     if (geteuid() == 0)
         (void)sandbox_drop_capabilities(to_read_files);
@@ -99,6 +88,20 @@ static _Noreturn void opener_main(const struct opener_job *job, int socket)
 
 /* --- its parent --- */
 
+/* The child takes no signals: one to the whole job is for its parent to act on, whose end is the end of both. */
+static pid_t fork_deaf(void)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    sigdelset(&all, SIGSYS);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t process = fork();
+    if (process != 0)
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return process;
+}
+
 enum status host_opener_start(struct host_opener *opener, const char *const *paths, size_t count, const char *removable)
 {
     const struct opener_job job = {paths, count, removable};
@@ -109,7 +112,7 @@ enum status host_opener_start(struct host_opener *opener, const char *const *pat
         log_error("cannot start the process that reads kernels anew: %s", strerror(errno));
         return STATUS_IO;
     }
-    pid_t process = fork();
+    pid_t process = fork_deaf();
     if (process == 0)
         opener_main(&job, ends[1]);
     close(ends[1]);
