@@ -17,6 +17,14 @@ _lodge_run() {
         mapfile -t COMPREPLY < <(compgen -W 'auto kvm dbt' -- "$current")
         return
         ;;
+    --sandbox)
+        mapfile -t COMPREPLY < <(compgen -W 'on off strict' -- "$current")
+        return
+        ;;
+    --user)
+        mapfile -t COMPREPLY < <(compgen -u -W keep -- "$current")
+        return
+        ;;
     -m | --memory)
         mapfile -t COMPREPLY < <(compgen -W '128M 256M 512M 1G 2G 4G' -- "$current")
         return
@@ -38,7 +46,7 @@ _lodge_run() {
         ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append -m --memory -c --cpus --cpu --engine --name
-        --gdb --debug-exit --no-reboot --stats --trace --trace-file --help' -- "$current")
+        --gdb --sandbox --user --debug-exit --no-reboot --stats --trace --trace-file --help' -- "$current")
 }
 
 _lodge() {
