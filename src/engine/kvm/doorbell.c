@@ -34,7 +34,7 @@ struct kvm_doorbells {
     int epoll, stop;
     pthread_t thread;
     bool running;
-    atomic_bool wanted; /* there is a bell, and no thread yet */
+    atomic_bool wanted;       /* there is a bell, and no thread yet */
     struct bell bells[BELLS]; /* machine lock */
 };
 
