@@ -10,7 +10,11 @@
 #include "host/signals.h"
 #include "host/tty.h"
 
-enum { LINE = 160, THREAD_NAME = 16 };
+enum {
+    LINE = 160,
+    THREAD_NAME = 16,
+    BY_SECCOMP = 1, /* si_code: SYS_SECCOMP in the kernel's headers, which the C library's do not go with */
+};
 
 /* Those that a program which has been taken over is likely to try; others are told by their number. */
 static const struct {
@@ -72,8 +76,9 @@ static void trapped(int number, siginfo_t *info, void *context)
     char thread[THREAD_NAME] = "";
     struct line line = {.length = 0};
 
-    (void)number;
     (void)context;
+    if (info->si_code != BY_SECCOMP)
+        host_signals_die(number); /* somebody has sent it */
     host_tty_restore();
     (void)prctl(PR_GET_NAME, thread);
     add(&line, "lodge: the sandbox ends the machine: thread ");
@@ -84,7 +89,7 @@ static void trapped(int number, siginfo_t *info, void *context)
     add(&line, ", which it has no need of\n");
     ssize_t written = write(STDERR_FILENO, line.text, line.length);
     (void)written; /* nobody is left to tell */
-    host_signals_die(SIGSYS);
+    host_signals_die(number);
 }
 
 void sandbox_trap_install(void)
