@@ -424,5 +424,9 @@ bool sandbox_filter_install(enum sandbox_thread kind, bool kvm, bool whole)
         return false;
     }
     const struct sock_fprog filter = {.len = program.length, .filter = program.code};
-    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter) == 0;
+    long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter);
+
+    if (result > 0)
+        errno = EBUSY; /* a thread that has another list; its number */
+    return result == 0;
 }
