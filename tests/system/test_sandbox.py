@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""The process that runs a machine, seen from outside: what it has given up, and that this does not show."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+import unittest
+
+import lodge
+from lodge import Machine
+
+NOBODY = 65534
+MAIN = pathlib.Path(lodge.LODGE).name[:15]  # the main thread's name
+
+
+def status_of(folder):
+    """The lines of a status file under /proc, by name."""
+    lines = (pathlib.Path(folder) / "status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def children_of(process):
+    return [int(word) for word in pathlib.Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+class Sandbox(lodge.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.kernel = cls.build_guest("console")
+
+    def machine(self, *arguments, **kwargs):
+        machine = Machine(["--kernel", self.kernel, "-m", "16M", *arguments], **kwargs)
+        self.addCleanup(machine.close)
+        return machine
+
+    def ready(self, *arguments, **kwargs):
+        machine = self.machine(*arguments, **kwargs)
+        machine.expect(b"ready\n")
+        return machine
+
+    def threads(self, machine):
+        """name -> status; threads of the same name are counted."""
+        found = {}
+        for task in pathlib.Path(f"/proc/{machine.process.pid}/task").iterdir():
+            status = status_of(task)
+            name = status["Name"]
+            while name in found:
+                name += "'"
+            found[name] = status
+        return found
+
+
+class Status(Sandbox):
+    def settled(self, machine, names):
+        """The threads, once each of these has its name and its list; a processor that sleeps may be late."""
+        limit = time.monotonic() + 10
+        while True:
+            threads = self.threads(machine)
+            if names <= set(threads) and sum(status["Seccomp_filters"] == "2" for status in threads.values()) >= len(names) - 1:
+                return threads
+            self.assertLess(time.monotonic(), limit, threads)
+            time.sleep(0.01)
+
+    def check_thread(self, name, status):
+        with self.subTest(thread=name):
+            self.assertEqual(status["NoNewPrivs"], "1")
+            self.assertEqual(status["Seccomp"], "2")
+            for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+                self.assertEqual(int(status[kind], 16), 0, kind)
+
+    def test_every_thread_is_inside(self):
+        trace = self.folder / "inside.trace"
+        machine = self.ready("-c", "2", "--trace", "power", "--trace-file", str(trace))
+        for _ in range(2):
+            threads = self.settled(machine, {MAIN, MAIN + "'", "lodge/trace", "lodge/cpu0", "lodge/cpu1"})
+            for name, status in threads.items():
+                self.check_thread(name, status)
+            filters = {name: int(status["Seccomp_filters"]) for name, status in threads.items()}
+            self.assertEqual(sorted(filters.values()), [1, 2, 2, 2, 2])
+            self.assertEqual(filters["lodge/cpu0"], 2, "a vCPU has less than the main thread")
+            self.assertEqual(filters["lodge/trace"], 2)
+            machine.send(b"r")  # and those of the next machine are, too
+            machine.expect(b"ready\n")
+
+    def test_root_becomes_nobody(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can")
+        for name, status in self.threads(self.ready()).items():
+            with self.subTest(thread=name):
+                self.assertEqual(status["Uid"].split(), [str(NOBODY)] * 4)
+                self.assertEqual(status["Gid"].split(), [str(NOBODY)] * 4)
+                self.assertEqual(status["Groups"], "")
+                self.assertEqual(int(status["CapBnd"], 16), 0)
+
+    def test_root_becomes_somebody_else(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can")
+        status = status_of(f"/proc/{self.ready('--user', '12345').process.pid}")
+        self.assertEqual((status["Uid"].split(), status["Gid"].split()), (["12345"] * 4, ["12345"] * 4))
+
+    def test_root_may_stay_root(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can")
+        machine = self.ready("--user", "keep")
+        status = status_of(f"/proc/{machine.process.pid}")
+        self.assertEqual(status["Uid"].split(), ["0"] * 4)
+        self.check_thread("main", status)
+        self.assertEqual(int(status["CapBnd"], 16), 0)
+
+    def test_off(self):
+        machine = self.ready("--sandbox", "off")
+        status = status_of(f"/proc/{machine.process.pid}")
+        mine = status_of("/proc/self")
+        for name in ("Uid", "NoNewPrivs", "Seccomp", "CapEff"):
+            self.assertEqual(status[name], mine[name], name)
+        self.assertEqual(children_of(machine.process.pid), [])
+
+    def test_strict(self):
+        """Runs, or says which layer is missing; here all of them are thought to be there."""
+        machine = self.ready("--sandbox", "strict")
+        machine.send(b"q")
+        self.assertEqual(machine.wait(), lodge.EXIT_OK)
+        self.assertEqual(machine.errors(), "")
+
+
+class Opener(Sandbox):
+    def test_is_shut_in_and_ends_with_the_machine(self):
+        machine = self.ready()
+        (opener,) = children_of(machine.process.pid)
+        limit = time.monotonic() + 10
+        while (status := status_of(f"/proc/{opener}"))["Name"] == MAIN or status["Seccomp"] == "0":
+            self.assertLess(time.monotonic(), limit, "it is not shut in")  # that nobody waits for
+            time.sleep(0.01)
+        self.assertEqual((status["Name"], status["NoNewPrivs"], status["Seccomp"]), ("lodge/opener", "1", "2"))
+        self.assertLess(len(os.listdir(f"/proc/{opener}/fd")), 2, "it holds nothing open but its socket")
+        machine.signal(signal.SIGKILL)
+        machine.wait()
+        limit = time.monotonic() + 10
+        while os.path.exists(f"/proc/{opener}") and status_of(f"/proc/{opener}")["State"][0] != "Z":
+            self.assertLess(time.monotonic(), limit, "the opener stays behind")
+            time.sleep(0.01)
+
+    def test_is_not_there_for_nothing(self):
+        self.assertEqual(children_of(self.ready("--no-reboot").process.pid), [])
+
+    def test_reads_what_only_its_user_can(self):
+        """A kernel that has been replaced, in a folder that nobody else may enter."""
+        private = self.folder / "private"
+        private.mkdir(mode=0o700)
+        kernel = private / "kernel"
+        original = pathlib.Path(self.kernel).read_bytes()
+        kernel.write_bytes(original)
+        machine = self.machine("--kernel", str(kernel))
+        machine.expect(b"ready\n")
+        replacement = private / "replacement"
+        replacement.write_bytes(original.replace(b"ready\n", b"again\n"))
+        replacement.chmod(0o600)
+        replacement.rename(kernel)
+        machine.send(b"r")
+        machine.expect(b"again\n")
+
+    def test_removes_the_debuggers_socket(self):
+        private = self.folder / "sockets"
+        private.mkdir(mode=0o700)
+        path = private / "gdb"
+        machine = self.ready("--gdb", f"unix:{path},nowait")
+        self.assertTrue(path.is_socket())
+        with socket.socket(socket.AF_UNIX) as debugger:
+            debugger.connect(str(path))
+            debugger.sendall(b"+$qSupported#37")
+            self.assertEqual(debugger.recv(1), b"+")
+        machine.signal(signal.SIGTERM)  # it stands still for the debugger
+        self.assertEqual(machine.wait(), -signal.SIGTERM)
+        self.assertFalse(path.exists())
+
+
+class Work(Sandbox):
+    """What a machine's process does in its life, inside."""
+
+    def test_figures(self):
+        machine = self.ready()
+        for _ in range(2):
+            machine.signal(signal.SIGUSR1)
+            while b"own memory" not in (line := machine.process.stderr.readline()):
+                self.assertNotEqual(line, b"")
+            self.assertGreater(int(line.split()[-1]), 0)
+            machine.send(b"r")
+            machine.expect(b"ready\n")
+
+    def test_many_restarts(self):
+        machine = self.ready()
+        for _ in range(20):
+            machine.send(b"r")
+            machine.expect(b"ready\n")
+        machine.send(b"q")
+        self.assertEqual(machine.wait(), lodge.EXIT_OK)
+        self.assertEqual(machine.errors(), "")
+
+    def test_stop_and_go_on(self):
+        machine = self.ready()
+        machine.signal(signal.SIGTSTP)
+        limit = time.monotonic() + 10
+        while status_of(f"/proc/{machine.process.pid}")["State"][0] != "T":
+            self.assertLess(time.monotonic(), limit, "it does not stop")
+            time.sleep(0.01)
+        machine.signal(signal.SIGCONT)
+        machine.send(b"z")
+        machine.expect(b"z")
+
+
+class Usage(Sandbox):
+    def refused(self, *arguments):
+        result = lodge.run(["run", "--engine", lodge.ENGINE, "--kernel", self.kernel, *arguments])
+        self.assertEqual(result.stdout, b"")
+        self.assertEqual(result.stderr.count(b"\n"), 1, result.stderr)
+        return result.returncode, result.stderr.decode()
+
+    def test_modes(self):
+        status, line = self.refused("--sandbox", "maybe")
+        self.assertEqual(status, lodge.EXIT_USAGE)
+        self.assertIn("on, off, strict", line)
+
+    def test_users(self):
+        status, line = self.refused("--user", "nobody", "--sandbox", "off")
+        self.assertEqual(status, lodge.EXIT_USAGE)
+        status, line = self.refused("--user", "no such user")
+        self.assertEqual(status, lodge.EXIT_FAILED)
+        self.assertIn("no such user" if os.geteuid() == 0 else "only root", line)
+
+    def test_only_root_changes_users(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can become another user to try")
+        result = subprocess.run(
+            ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", lodge.LODGE, "run", "--engine", lodge.ENGINE,
+             "--kernel", self.kernel, "--user", "root"],
+            capture_output=True, stdin=subprocess.DEVNULL, timeout=lodge.PATIENCE, check=False,
+        )
+        self.assertEqual(result.returncode, lodge.EXIT_FAILED)
+        self.assertIn(b"only root can change", result.stderr)
+
+
+if __name__ == "__main__":
+    lodge.main()
