@@ -21,6 +21,11 @@ _lodge_run() {
         mapfile -t COMPREPLY < <(compgen -W 'host x86-64-v2 x86-64-v3' -- "$current")
         return
         ;;
+    -n | --net)
+        mapfile -t COMPREPLY < <(compgen -W 'user user,forward=tcp: tap= none' -- "$current")
+        compopt -o nospace
+        return
+        ;;
     --console)
         mapfile -t COMPREPLY < <(compgen -W 'serial virtio' -- "$current")
         return
@@ -57,7 +62,7 @@ _lodge_run() {
         return
         ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append --firmware -d --disk --console --vsock -m --memory --balloon -c --cpus --cpu
+    mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append --firmware -d --disk -n --net --console --vsock -m --memory --balloon -c --cpus --cpu
         --engine --name --gdb --sandbox --user --debug-exit --no-reboot --stats --trace --trace-file --help' -- "$current")
 }
 

@@ -1,29 +1,9 @@
 #include "backend/aio.h"
 
 #include <errno.h>
-#include <signal.h>
 
 #include "backend/aio_internal.h"
 #include "port/log.h"
-
-enum { AIO_STACK = 256 * 1024 };
-
-int aio_thread_start(pthread_t *thread, const char *name, void *(*run)(void *argument), void *argument)
-{
-    pthread_attr_t attributes;
-    sigset_t all, before;
-
-    sigfillset(&all);
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, AIO_STACK);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    int error = pthread_create(thread, &attributes, run, argument);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    if (error == 0)
-        (void)pthread_setname_np(*thread, name);
-    return error;
-}
 
 /* The first `size` bytes are behind us. */
 static void aio_advance(struct aio_operation *operation, size_t size)

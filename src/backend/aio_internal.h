@@ -2,7 +2,6 @@
 #ifndef LODGE_BACKEND_AIO_INTERNAL_H
 #define LODGE_BACKEND_AIO_INTERNAL_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -11,9 +10,6 @@
 /* Unlogged STATUS_UNSUPPORTED: the host does not grant it. */
 enum status aio_uring_create(struct aio_engine **engine) MUST_CHECK;
 enum status aio_threads_create(struct aio_engine **engine) MUST_CHECK;
-
-/* A thread that gets no signals; the name is for ps(1), up to 15 characters. 0 or an errno. */
-int aio_thread_start(pthread_t *thread, const char *name, void *(*run)(void *argument), void *argument);
 
 /*
  * Takes the result of one system call into account: a count of bytes, or a negative errno. True: the

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "backend/aio_internal.h"
+#include "backend/thread.h"
 #include "base/bits.h"
 #include "port/log.h"
 
@@ -106,7 +107,7 @@ enum status aio_threads_create(struct aio_engine **engine)
         pthread_mutex_init(&pool->lock, NULL);
         pthread_cond_init(&pool->work, NULL);
         for (error = 0; pool->thread_count < POOL_THREADS; pool->thread_count++) {
-            error = aio_thread_start(&pool->threads[pool->thread_count], "lodge/disk-io", pool_thread, pool);
+            error = backend_thread_start(&pool->threads[pool->thread_count], "lodge/disk-io", pool_thread, pool);
             if (error)
                 break;
         }

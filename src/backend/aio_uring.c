@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "backend/aio_internal.h"
+#include "backend/thread.h"
 #include "base/bits.h"
 #include "port/log.h"
 
@@ -169,7 +170,8 @@ enum status aio_uring_create(struct aio_engine **engine)
         return STATUS_UNSUPPORTED;
     }
     pthread_mutex_init(&uring->lock, NULL);
-    if (!uring_suffices(&uring->ring) || aio_thread_start(&uring->thread, "lodge/disk-io", uring_thread, uring) != 0) {
+    if (!uring_suffices(&uring->ring) ||
+        backend_thread_start(&uring->thread, "lodge/disk-io", uring_thread, uring) != 0) {
         io_uring_queue_exit(&uring->ring);
         pthread_mutex_destroy(&uring->lock);
         free(uring);

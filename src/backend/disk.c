@@ -5,9 +5,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "backend/aio_internal.h"
+#include "backend/aio.h"
 #include "backend/disk_internal.h"
 #include "backend/temporary.h"
+#include "backend/thread.h"
 #include "base/bits.h"
 
 enum { DISK_IDLE_SECONDS = 2 };
@@ -286,7 +287,7 @@ enum status disk_open(const struct disk_options *options, struct block **block)
     disk->image->barrier = disk_barrier;
     disk->image->barrier_context = disk;
     disk_describe(disk);
-    int error = aio_thread_start(&disk->thread, "lodge/disk", disk_thread, disk);
+    int error = backend_thread_start(&disk->thread, "lodge/disk", disk_thread, disk);
     if (error) {
         log_error("cannot start a thread for the disk %s: %s", options->path, strerror(error));
         (void)image_close(disk->image);

@@ -17,6 +17,20 @@ bool image_format_parse(const char *name, enum image_format *format)
     return true;
 }
 
+bool backing_rule_parse(const char *name, enum backing_rule *rule)
+{
+    static const char *const names[] = {
+        [BACKING_BESIDE] = "beside", [BACKING_ALLOW] = "allow", [BACKING_DENY] = "deny"};
+
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        if (strcmp(names[i], name) == 0) {
+            *rule = (enum backing_rule)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum status image_probe(struct file *file, enum image_format *format)
 {
     char start[4] = {0};

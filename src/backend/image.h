@@ -101,6 +101,8 @@ enum block_result image_close(struct image *image);
 
 /* Is it the name of a format? "raw", "qcow2". */
 bool image_format_parse(const char *name, enum image_format *format);
+/* Of a rule? "beside", "allow", "deny". */
+bool backing_rule_parse(const char *name, enum backing_rule *rule);
 
 /* Checked calls: a range beyond the end is an error, length 0 is nothing. */
 enum block_result image_read(struct image *image, uint64_t offset, void *bytes, size_t size) MUST_CHECK;

@@ -176,6 +176,8 @@ void qcow2_map(struct image *image, uint64_t offset, uint64_t length, bool write
 
 /* The run at offset, at most as many clusters as length touches. */
 enum block_result qcow2_run_at(struct qcow2 *qcow2, uint64_t offset, uint64_t length, struct qcow2_run *run) MUST_CHECK;
+/* How many bytes of the run are from offset on, at most `length`. */
+uint64_t qcow2_run_bytes(const struct qcow2 *qcow2, uint64_t offset, uint64_t length, const struct qcow2_run *run);
 enum block_result qcow2_load(struct image *image, uint64_t offset, uint64_t length);
 enum block_result qcow2_status(struct image *image, uint64_t offset, uint64_t length, enum extent_kind *kind,
                                bool *unallocated, uint64_t *known);

@@ -69,8 +69,7 @@ static bool table_is_possible(const struct qcow2 *qcow2, uint64_t table)
     return qcow2_in_cluster(qcow2, table) == 0 && table < file_size(&qcow2->image.file);
 }
 
-/* Bytes from offset on that the run holds, at most `length`. */
-static uint64_t run_bytes(const struct qcow2 *qcow2, uint64_t offset, uint64_t length, const struct qcow2_run *run)
+uint64_t qcow2_run_bytes(const struct qcow2 *qcow2, uint64_t offset, uint64_t length, const struct qcow2_run *run)
 {
     uint64_t bytes = ((uint64_t)run->clusters << qcow2->cluster_bits) - qcow2_in_cluster(qcow2, offset);
 
@@ -130,7 +129,7 @@ void qcow2_map(struct image *image, uint64_t offset, uint64_t length, bool write
     pthread_mutex_lock(&qcow2->lock);
     bool known = run_look(qcow2, offset, length, &run);
     if (known)
-        extent->length = run_bytes(qcow2, offset, length, &run);
+        extent->length = qcow2_run_bytes(qcow2, offset, length, &run);
     if (known && run.kind == QCOW2_NORMAL)
         map_data(qcow2, &run, offset, write, extent);
     pthread_mutex_unlock(&qcow2->lock);
@@ -186,7 +185,7 @@ enum block_result qcow2_load(struct image *image, uint64_t offset, uint64_t leng
         result = qcow2_run_at(qcow2, offset, length, &run);
         if (result != BLOCK_DONE)
             break;
-        uint64_t part = run_bytes(qcow2, offset, length, &run);
+        uint64_t part = qcow2_run_bytes(qcow2, offset, length, &run);
         struct image *backing = image->backing;
         if (run.kind == QCOW2_UNALLOCATED && backing && offset < backing->size) {
             uint64_t room = backing->size - offset;
@@ -208,7 +207,7 @@ enum block_result qcow2_status(struct image *image, uint64_t offset, uint64_t le
 
     if (result != BLOCK_DONE)
         return result;
-    *known = run_bytes(qcow2, offset, length, &run);
+    *known = qcow2_run_bytes(qcow2, offset, length, &run);
     *unallocated = run.kind == QCOW2_UNALLOCATED;
     *kind = run.kind == QCOW2_ZERO_PLAIN || run.kind == QCOW2_ZERO_ALLOCATED ||
                     (run.kind == QCOW2_UNALLOCATED && !image->backing)

@@ -69,8 +69,7 @@ enum block_result qcow2_read(struct image *image, uint64_t offset, uint64_t leng
         result = qcow2_run_at(qcow2, offset, length, &run);
         if (result != BLOCK_DONE)
             break;
-        uint64_t part = ((uint64_t)run.clusters << qcow2->cluster_bits) - qcow2_in_cluster(qcow2, offset);
-        part = part < length ? part : length;
+        uint64_t part = qcow2_run_bytes(qcow2, offset, length, &run);
         result = read_run(qcow2, &run, offset, part, buffer);
         buffer = buffer_advance(buffer, part);
         offset += part;

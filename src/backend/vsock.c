@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "backend/thread.h"
 #include "backend/vsock_internal.h"
 #include "port/log.h"
 
@@ -127,12 +128,11 @@ static enum status host_start(struct vsock_host *host)
         status = host_watch(host, host->listener, NULL);
     if (status != STATUS_OK)
         return status;
-    int error = pthread_create(&host->thread, NULL, host_main, host);
+    int error = backend_thread_start(&host->thread, "vsock", host_main, host);
     if (error) {
         log_error("cannot start the thread of the vsock device: %s", strerror(error));
         return STATUS_NO_MEMORY;
     }
-    (void)pthread_setname_np(host->thread, "vsock");
     host->thread_runs = true;
     return STATUS_OK;
 }

@@ -71,15 +71,8 @@ static bool take_backing(struct image_arguments *arguments, const char *option, 
 
 static bool take_rule(struct image_arguments *arguments, const char *option, const char *value)
 {
-    static const char *const names[] = {
-        [BACKING_BESIDE] = "beside", [BACKING_ALLOW] = "allow", [BACKING_DENY] = "deny"};
-
-    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
-        if (strcmp(names[i], value) == 0) {
-            arguments->rule = (enum backing_rule)i;
-            return true;
-        }
-    }
+    if (backing_rule_parse(value, &arguments->rule))
+        return true;
     log_error("%s %s is not known (there are: beside, allow, deny); try 'lodge image --help'", option, value);
     return false;
 }

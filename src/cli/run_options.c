@@ -147,6 +147,16 @@ static bool take_disk(struct vmm_options *options, const char *value)
     return true;
 }
 
+static bool take_net(struct vmm_options *options, const char *value)
+{
+    if (options->net_count == VMM_NETS) {
+        log_error("--net may be given %d times" TRY_HELP, (int)VMM_NETS);
+        return false;
+    }
+    options->nets[options->net_count++] = value;
+    return true;
+}
+
 static bool take_vsock(struct vmm_options *options, const char *value)
 {
     options->vsock = value;
@@ -306,6 +316,8 @@ static const struct option options_known[] = {
      take_firmware},
     {"--disk", "-d", "FILE[,...]", "a disk, raw or qcow2; again for more. After the file: readonly, discard-changes, format=...",
      take_disk},
+    {"--net", "-n", "KIND[,...]",
+     "a network card; again for more: user[,forward=tcp:HOST:GUEST], tap=IF, none (default none)", take_net},
     {"--console", NULL, "KIND", "what the terminal is connected to: serial (ttyS0), virtio (hvc0) (default serial)",
      take_console},
     {"--vsock", NULL, "PATH[,cid=N]",

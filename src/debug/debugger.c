@@ -68,14 +68,24 @@ void debugger_send(struct debugger *debugger)
     debugger->ops->send(debugger, debugger->writer.bytes, debugger->writer.size);
 }
 
+enum answer debugger_fail(struct debugger *debugger, unsigned number)
+{
+    packet_error(&debugger->writer, number);
+    return ANSWER_NOW;
+}
+
+enum answer debugger_ok(struct debugger *debugger)
+{
+    packet_text(&debugger->writer, "OK");
+    return ANSWER_NOW;
+}
+
 static enum answer run_command(struct debugger *debugger, const struct command *command, struct packet_text *text)
 {
     const struct debug_target *target = &debugger->target;
 
-    if ((!target->machine && !command->without_machine) || (target->running && !command->while_running)) {
-        packet_error(&debugger->writer, ERROR_INVALID);
-        return ANSWER_NOW;
-    }
+    if ((!target->machine && !command->without_machine) || (target->running && !command->while_running))
+        return debugger_fail(debugger, ERROR_INVALID);
     return command->run(debugger, text);
 }
 

@@ -12,6 +12,10 @@ enum { SIGNAL_NONE = 0, SIGNAL_INTERRUPT = 2, SIGNAL_TRAP = 5, SIGNAL_SEGMENT = 
 /* Whether an answer is sent now, or later, or never. */
 enum answer { ANSWER_NOW, ANSWER_LATER };
 
+/* The answers "Enn" and "OK". */
+enum answer debugger_fail(struct debugger *debugger, unsigned number);
+enum answer debugger_ok(struct debugger *debugger);
+
 /* The rest of the packet, behind its name. */
 typedef enum answer command_fn(struct debugger *debugger, struct packet_text *text);
 

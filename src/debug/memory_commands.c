@@ -9,18 +9,6 @@ static bool take_range(struct packet_text *text, uint64_t *address, uint64_t *le
     return packet_take_number(text, address) && packet_match(text, ",") && packet_take_number(text, length);
 }
 
-static enum answer fail(struct debugger *debugger, unsigned number)
-{
-    packet_error(&debugger->writer, number);
-    return ANSWER_NOW;
-}
-
-static enum answer answer_ok(struct debugger *debugger)
-{
-    packet_text(&debugger->writer, "OK");
-    return ANSWER_NOW;
-}
-
 /* Memory through the eyes of the thread that GDB has chosen. */
 static struct debug_target *memory_target(struct debugger *debugger)
 {
@@ -34,12 +22,12 @@ enum answer command_read_memory(struct debugger *debugger, struct packet_text *t
     uint64_t address, length;
 
     if (!take_range(text, &address, &length) || packet_left(text) > 0)
-        return fail(debugger, ERROR_INVALID);
+        return debugger_fail(debugger, ERROR_INVALID);
     if (length > sizeof(bytes))
         length = sizeof(bytes); /* less than was asked for is allowed */
     size_t done = target_read(memory_target(debugger), address, bytes, (size_t)length);
     if (done == 0 && length > 0)
-        return fail(debugger, ERROR_ADDRESS);
+        return debugger_fail(debugger, ERROR_ADDRESS);
     packet_hex(&debugger->writer, bytes, done);
     return ANSWER_NOW;
 }
@@ -47,8 +35,8 @@ enum answer command_read_memory(struct debugger *debugger, struct packet_text *t
 static enum answer write_memory(struct debugger *debugger, uint64_t address, const void *bytes, size_t size)
 {
     if (!target_write(memory_target(debugger), address, bytes, size))
-        return fail(debugger, ERROR_ADDRESS);
-    return answer_ok(debugger);
+        return debugger_fail(debugger, ERROR_ADDRESS);
+    return debugger_ok(debugger);
 }
 
 enum answer command_write_memory(struct debugger *debugger, struct packet_text *text)
@@ -58,7 +46,7 @@ enum answer command_write_memory(struct debugger *debugger, struct packet_text *
 
     if (!take_range(text, &address, &length) || !packet_match(text, ":") || length > sizeof(bytes) ||
         packet_left(text) != 2 * length || !packet_take_hex(text, bytes, (size_t)length))
-        return fail(debugger, ERROR_INVALID);
+        return debugger_fail(debugger, ERROR_INVALID);
     return write_memory(debugger, address, bytes, (size_t)length);
 }
 
@@ -67,7 +55,7 @@ enum answer command_write_binary(struct debugger *debugger, struct packet_text *
     uint64_t address, length;
 
     if (!take_range(text, &address, &length) || !packet_match(text, ":") || packet_left(text) != length)
-        return fail(debugger, ERROR_INVALID);
+        return debugger_fail(debugger, ERROR_INVALID);
     return write_memory(debugger, address, text->at, (size_t)length);
 }
 
@@ -86,14 +74,14 @@ enum answer command_insert(struct debugger *debugger, struct packet_text *text)
     char type;
 
     if (!take_point(text, &type, &address, &length))
-        return fail(debugger, ERROR_INVALID);
+        return debugger_fail(debugger, ERROR_INVALID);
     switch (target_insert(memory_target(debugger), type, address, length)) {
     case STATUS_OK:
-        return answer_ok(debugger);
+        return debugger_ok(debugger);
     case STATUS_UNSUPPORTED:
         return ANSWER_NOW;
     default:
-        return fail(debugger, ERROR_NO_SPACE);
+        return debugger_fail(debugger, ERROR_NO_SPACE);
     }
 }
 
@@ -104,7 +92,7 @@ enum answer command_remove(struct debugger *debugger, struct packet_text *text)
     char type;
 
     if (!take_point(text, &type, &address, &length))
-        return fail(debugger, ERROR_INVALID);
+        return debugger_fail(debugger, ERROR_INVALID);
     target_remove(&debugger->target, type, address, length);
-    return answer_ok(debugger);
+    return debugger_ok(debugger);
 }

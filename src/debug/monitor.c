@@ -243,10 +243,8 @@ enum answer command_monitor(struct debugger *debugger, struct packet_text *text)
     char line[LINE_MOST] = "";
     size_t size = packet_left(text) / 2;
 
-    if (size >= sizeof(line) || packet_left(text) % 2 || !packet_take_hex(text, line, size)) {
-        packet_error(&debugger->writer, ERROR_INVALID);
-        return ANSWER_NOW;
-    }
+    if (size >= sizeof(line) || packet_left(text) % 2 || !packet_take_hex(text, line, size))
+        return debugger_fail(debugger, ERROR_INVALID);
     enum answer answer = run_line(debugger, line + strspn(line, " "));
     if (answer == ANSWER_NOW && debugger->writer.size == 1)
         packet_text(&debugger->writer, "OK");

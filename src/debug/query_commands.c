@@ -35,10 +35,8 @@ enum answer command_features(struct debugger *debugger, struct packet_text *text
     uint64_t offset, length;
 
     if (!packet_take_number(text, &offset) || !packet_match(text, ",") || !packet_take_number(text, &length) ||
-        packet_left(text) > 0 || offset > debugger->description_size) {
-        packet_error(&debugger->writer, ERROR_INVALID);
-        return ANSWER_NOW;
-    }
+        packet_left(text) > 0 || offset > debugger->description_size)
+        return debugger_fail(debugger, ERROR_INVALID);
     uint64_t left = debugger->description_size - offset;
     if (length > PACKET_PAYLOAD / 2) /* each byte may need an escape */
         length = PACKET_PAYLOAD / 2 - 1;
@@ -102,10 +100,8 @@ enum answer command_thread_information(struct debugger *debugger, struct packet_
     char line[80];
     int vcpu;
 
-    if (!debugger_take_thread(debugger, text, &vcpu) || vcpu < 0) {
-        packet_error(&debugger->writer, ERROR_INVALID);
-        return ANSWER_NOW;
-    }
+    if (!debugger_take_thread(debugger, text, &vcpu) || vcpu < 0)
+        return debugger_fail(debugger, ERROR_INVALID);
     target_state(&debugger->target, (unsigned)vcpu, &state);
     int size = snprintf(line, sizeof(line), "CPU %d, %s, ring %d", vcpu, activity_name(&state),
                         state.segment[SEG_CS].selector & 3);
@@ -118,14 +114,12 @@ enum answer command_no_acknowledgement(struct debugger *debugger, struct packet_
 {
     (void)text;
     debugger->acknowledges = false;
-    packet_text(&debugger->writer, "OK");
-    return ANSWER_NOW;
+    return debugger_ok(debugger);
 }
 
 /* We have no symbols to ask for. */
 enum answer command_symbol(struct debugger *debugger, struct packet_text *text)
 {
     (void)text;
-    packet_text(&debugger->writer, "OK");
-    return ANSWER_NOW;
+    return debugger_ok(debugger);
 }

@@ -71,10 +71,8 @@ enum answer command_get_register(struct debugger *debugger, struct packet_text *
     struct cpu_state state;
     uint8_t bytes[REGISTER_SIZE_MAX];
 
-    if (!take_register(debugger, text, &info)) {
-        packet_error(&debugger->writer, ERROR_INVALID);
-        return ANSWER_NOW;
-    }
+    if (!take_register(debugger, text, &info))
+        return debugger_fail(debugger, ERROR_INVALID);
     get_state(debugger, &state);
     register_get(&state, &info, bytes);
     packet_hex(&debugger->writer, bytes, info.size);

@@ -5,23 +5,7 @@
 
 #include "base/bits.h"
 #include "x86/regs.h"
-
-/* The XSAVE area (Intel SDM volume 1, section 13.4), standard format. */
-enum {
-    XSAVE_FCW = 0,
-    XSAVE_FSW = 2,
-    XSAVE_FTW = 4,
-    XSAVE_FOP = 6,
-    XSAVE_FIP = 8,
-    XSAVE_FCS = 12,
-    XSAVE_FDP = 16,
-    XSAVE_FDS = 20,
-    XSAVE_MXCSR = 24,
-    XSAVE_ST = 32,
-    XSAVE_XMM = 160,
-    XSAVE_BV = 512,
-    XSAVE_YMM_HIGH = 576,
-};
+#include "x86/xsave.h"
 
 /* In the order in which GDB wants them. */
 enum x87_register { X87_CONTROL, X87_STATUS, X87_TAG, X87_FCS, X87_FIP, X87_FDS, X87_FDP, X87_OPCODE };
@@ -181,7 +165,7 @@ bool register_describe(struct register_view view, unsigned number, struct regist
 /* A component whose bit in the header is clear is in its initial state, whatever its bytes are. */
 static bool is_initial(const struct cpu_state *cpu, uint64_t component)
 {
-    return !(load_le(cpu->xsave + XSAVE_BV, 8) & component);
+    return !(load_le(cpu->xsave + XSAVE_XSTATE_BV, 8) & component);
 }
 
 /* Before a register of the component is written. */
@@ -189,7 +173,7 @@ static void materialize(struct cpu_state *cpu, uint64_t component)
 {
     if (!is_initial(cpu, component))
         return;
-    store_le(cpu->xsave + XSAVE_BV, 8, load_le(cpu->xsave + XSAVE_BV, 8) | component);
+    store_le(cpu->xsave + XSAVE_XSTATE_BV, 8, load_le(cpu->xsave + XSAVE_XSTATE_BV, 8) | component);
     if (component == XCR0_X87) {
         memset(cpu->xsave, 0, XSAVE_MXCSR);
         memset(cpu->xsave + XSAVE_ST, 0, 8 * 16);
@@ -212,30 +196,10 @@ static uint64_t x87_word(const struct cpu_state *cpu, unsigned offset, unsigned 
     return load_le(cpu->xsave + offset, size);
 }
 
-/* 0 valid, 1 zero, 2 special, as FSTENV would say of a register that is not empty. */
-static unsigned tag_of(const uint8_t *st)
-{
-    uint64_t mantissa = load_le(st, 8);
-    unsigned exponent = (unsigned)load_le(st + 8, 2) & 0x7fff;
-
-    if (exponent == 0)
-        return mantissa == 0 ? 1 : 2;
-    return exponent == 0x7fff || !(mantissa >> 63) ? 2 : 0;
-}
-
-/* The full tag word from the abridged one (SDM volume 1, section 10.5.1.1). */
+/* The full tag word; all registers are empty in the initial state. */
 static uint64_t tag_word(const struct cpu_state *cpu)
 {
-    uint64_t used = x87_word(cpu, XSAVE_FTW, 1);
-    unsigned top = (unsigned)x87_word(cpu, XSAVE_FSW, 2) >> 11 & 7;
-    uint64_t tags = 0;
-
-    for (unsigned i = 0; i < 8; i++) {
-        unsigned tag = used >> i & 1 ? tag_of(cpu->xsave + XSAVE_ST + 16 * ((i - top) & 7)) : 3;
-
-        tags |= (uint64_t)tag << (2 * i);
-    }
-    return tags;
+    return is_initial(cpu, XCR0_X87) ? 0xffff : x87_tags_expand(cpu->xsave);
 }
 
 static const struct {
@@ -249,13 +213,8 @@ static const struct {
 static void x87_set(struct cpu_state *cpu, unsigned which, uint64_t value)
 {
     materialize(cpu, XCR0_X87);
-    if (which == X87_TAG) {
-        uint64_t used = 0;
-
-        for (unsigned i = 0; i < 8; i++)
-            used |= (uint64_t)((value >> (2 * i) & 3) != 3) << i;
-        value = used;
-    }
+    if (which == X87_TAG)
+        value = x87_tags_abridge((uint16_t)value);
     store_le(cpu->xsave + x87_fields[which].offset, x87_fields[which].size, value);
 }
 

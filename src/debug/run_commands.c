@@ -4,18 +4,6 @@
 
 #include "debug/debugger_internal.h"
 
-static enum answer fail(struct debugger *debugger, unsigned number)
-{
-    packet_error(&debugger->writer, number);
-    return ANSWER_NOW;
-}
-
-static enum answer answer_ok(struct debugger *debugger)
-{
-    packet_text(&debugger->writer, "OK");
-    return ANSWER_NOW;
-}
-
 /* ---- stops ---- */
 
 /* What GDB is told of a breakpoint or watchpoint, if it has said that it understands. */
@@ -97,7 +85,7 @@ static enum answer go(struct debugger *debugger, struct packet_text *text, enum 
     unsigned one = debugger->continue_all ? debugger->stopped_thread : debugger->continue_thread;
 
     if (packet_left(text) > 0) /* from another address: GDB writes RIP instead */
-        return fail(debugger, ERROR_INVALID);
+        return debugger_fail(debugger, ERROR_INVALID);
     memset(target->action, all ? (int)action : TARGET_STAY, sizeof(target->action));
     memset(target->range, 0, sizeof(target->range));
     target->action[one] = (uint8_t)action;
@@ -124,12 +112,12 @@ static bool skip_signal(struct packet_text *text)
 
 enum answer command_continue_signal(struct debugger *debugger, struct packet_text *text)
 {
-    return skip_signal(text) ? go(debugger, text, TARGET_CONTINUE) : fail(debugger, ERROR_INVALID);
+    return skip_signal(text) ? go(debugger, text, TARGET_CONTINUE) : debugger_fail(debugger, ERROR_INVALID);
 }
 
 enum answer command_step_signal(struct debugger *debugger, struct packet_text *text)
 {
-    return skip_signal(text) ? go(debugger, text, TARGET_STEP) : fail(debugger, ERROR_INVALID);
+    return skip_signal(text) ? go(debugger, text, TARGET_STEP) : debugger_fail(debugger, ERROR_INVALID);
 }
 
 enum answer command_vcont_query(struct debugger *debugger, struct packet_text *text)
@@ -213,7 +201,7 @@ enum answer command_vcont(struct debugger *debugger, struct packet_text *text)
 
     memset(target->action, ACTION_UNSET, sizeof(target->action));
     if (!take_actions(debugger, text, &others))
-        return fail(debugger, ERROR_INVALID);
+        return debugger_fail(debugger, ERROR_INVALID);
     if (others == ACTION_UNSET || (others == TARGET_CONTINUE && steps_alone(target)))
         others = TARGET_STAY;
     set_action(target, THREAD_ALL, others, &(struct target_range){0});
@@ -243,22 +231,22 @@ enum answer command_set_thread(struct debugger *debugger, struct packet_text *te
     int vcpu;
 
     if ((!general && !packet_match(text, "c")) || !debugger_take_thread(debugger, text, &vcpu) || packet_left(text) > 0)
-        return fail(debugger, ERROR_INVALID);
+        return debugger_fail(debugger, ERROR_INVALID);
     if (general) {
         debugger->general_thread = vcpu >= 0 ? (unsigned)vcpu : debugger->stopped_thread;
     } else {
         debugger->continue_all = vcpu < 0;
         debugger->continue_thread = vcpu >= 0 ? (unsigned)vcpu : 0;
     }
-    return answer_ok(debugger);
+    return debugger_ok(debugger);
 }
 
 enum answer command_thread_alive(struct debugger *debugger, struct packet_text *text)
 {
     int vcpu;
 
-    return debugger_take_thread(debugger, text, &vcpu) && vcpu >= 0 ? answer_ok(debugger)
-                                                                    : fail(debugger, ERROR_INVALID);
+    return debugger_take_thread(debugger, text, &vcpu) && vcpu >= 0 ? debugger_ok(debugger)
+                                                                    : debugger_fail(debugger, ERROR_INVALID);
 }
 
 /* ---- ends ---- */
@@ -287,7 +275,7 @@ enum answer command_detach(struct debugger *debugger, struct packet_text *text)
         }
     }
     debugger->debt = DEBT_NONE;
-    return answer_ok(debugger);
+    return debugger_ok(debugger);
 }
 
 enum answer command_kill(struct debugger *debugger, struct packet_text *text)
@@ -301,7 +289,7 @@ enum answer command_vkill(struct debugger *debugger, struct packet_text *text)
 {
     (void)text;
     kill_machine(debugger);
-    return answer_ok(debugger);
+    return debugger_ok(debugger);
 }
 
 enum answer command_restart(struct debugger *debugger, struct packet_text *text)
@@ -325,5 +313,5 @@ enum answer command_extended(struct debugger *debugger, struct packet_text *text
 {
     (void)text;
     debugger->extended = true;
-    return answer_ok(debugger);
+    return debugger_ok(debugger);
 }

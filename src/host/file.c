@@ -12,12 +12,17 @@
 
 enum { FILE_FIRST_ROOM = 1 << 20 };
 
+enum status host_file_status(int error)
+{
+    if (error == ENOENT || error == ENOTDIR)
+        return STATUS_NOT_FOUND;
+    return error == EACCES || error == EPERM || error == EROFS ? STATUS_DENIED : STATUS_IO;
+}
+
 static enum status file_failed(const char *kind, const char *path, int error)
 {
     log_error("cannot read the %s %s: %s", kind, path, strerror(error));
-    if (error == ENOENT || error == ENOTDIR)
-        return STATUS_NOT_FOUND;
-    return error == EACCES || error == EPERM ? STATUS_DENIED : STATUS_IO;
+    return host_file_status(error);
 }
 
 static enum status file_too_large(const char *kind, const char *path, uint64_t limit)

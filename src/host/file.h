@@ -8,6 +8,9 @@
 
 #include "base/status.h"
 
+/* What an errno of a file means: STATUS_NOT_FOUND, STATUS_DENIED, or else STATUS_IO. */
+enum status host_file_status(int error);
+
 struct host_file {
     void *bytes; /* NULL only for an empty file */
     size_t size;

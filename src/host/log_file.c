@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "host/file.h"
 #include "port/log.h"
 
 enum { LOG_FILE_MODE = 0644 };
@@ -46,10 +47,9 @@ enum status host_log_file_open(struct host_log_file *file, const char *path)
     file->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, LOG_FILE_MODE);
     if (file->fd >= 0)
         return STATUS_OK;
-    log_error("cannot write the firmware's log to %s: %s", path, strerror(errno));
-    if (errno == ENOENT || errno == ENOTDIR)
-        return STATUS_NOT_FOUND;
-    return errno == EACCES || errno == EPERM ? STATUS_DENIED : STATUS_IO;
+    int error = errno;
+    log_error("cannot write the firmware's log to %s: %s", path, strerror(error));
+    return host_file_status(error);
 }
 
 void host_log_file_close(struct host_log_file *file)

@@ -18,9 +18,7 @@ enum { STORE_MODE = 0644, STORE_FAILURES = 8, STORE_ORIGINAL_MAX = 16 << 20 };
 static enum status store_failed(const char *what, const char *path, int error)
 {
     log_error("cannot %s %s: %s", what, path, strerror(error));
-    if (error == ENOENT || error == ENOTDIR)
-        return STATUS_NOT_FOUND;
-    return error == EACCES || error == EPERM || error == EROFS ? STATUS_DENIED : STATUS_IO;
+    return host_file_status(error);
 }
 
 /* All of it, or false with errno set. */

@@ -13,19 +13,19 @@
 #include "host/entropy.h"
 #include "host/tty.h"
 #include "port/log.h"
-#include "vmm/disks.h"
+#include "vmm/spec.h"
 
 /* The slots of the board's contract (docs/machine.md). */
-enum { SLOT_RNG = 1, SLOT_BALLOON = 2, SLOT_CONSOLE = 3, SLOT_VSOCK = 4, SLOT_DISKS = 9 };
+enum { SLOT_RNG = 1, SLOT_BALLOON = 2, SLOT_CONSOLE = 3, SLOT_VSOCK = 4, SLOT_NETS = 5, SLOT_DISKS = 9 };
 
-#define CID "cid="
-
+_Static_assert(SLOT_NETS + VMM_NETS <= SLOT_DISKS, "every network card has its slot");
 _Static_assert(SLOT_DISKS + VMM_DISKS <= Q35_VIRTIO_SLOT + Q35_VIRTIO_SLOTS, "every disk has its slot");
 
 /* PATH[,cid=N] */
 static enum status backends_open_vsock(struct backends *backends, const char *spec)
 {
     char *path = strdup(spec), *rest = path, *end = NULL;
+    const char *cid;
     enum status status = STATUS_OK;
 
     if (!path) {
@@ -34,8 +34,9 @@ static enum status backends_open_vsock(struct backends *backends, const char *sp
     }
     (void)strsep(&rest, ",");
     backends->vsock_cid = VIRTIO_VSOCK_FIRST_GUEST;
-    if (rest && strncmp(rest, CID, strlen(CID)) == 0)
-        backends->vsock_cid = strtoull(rest + strlen(CID), &end, 10);
+    cid = rest ? spec_value(rest, "cid") : NULL;
+    if (cid)
+        backends->vsock_cid = strtoull(cid, &end, 10);
     if (path[0] == '\0' || (rest && (!end || *end != '\0')) || backends->vsock_cid < VIRTIO_VSOCK_FIRST_GUEST ||
         backends->vsock_cid >= UINT32_MAX) {
         log_error("--vsock takes PATH[,cid=N], with N from 3 to 4294967294, not '%s'", spec);
@@ -56,6 +57,8 @@ enum status backends_open(struct backends *backends, const struct vmm_options *o
         status = aio_create(AIO_AUTO, &backends->aio);
     for (unsigned i = 0; i < options->disk_count && status == STATUS_OK; i++)
         status = vmm_disk_open(options->disks[i], backends->aio, &backends->disks[i]);
+    for (unsigned i = 0; i < options->net_count && status == STATUS_OK; i++)
+        status = vmm_net_open(options->nets[i], options->name, i, options->cpus, &backends->nets[i]);
     if (status == STATUS_OK && options->vsock)
         status = backends_open_vsock(backends, options->vsock);
     return status;
@@ -63,6 +66,8 @@ enum status backends_open(struct backends *backends, const struct vmm_options *o
 
 void backends_attach(struct backends *backends, struct lock *machine_lock)
 {
+    for (unsigned i = 0; i < VMM_NETS; i++)
+        vmm_net_attach(&backends->nets[i], machine_lock);
     if (backends->vsock)
         vsock_host_attach(backends->vsock, machine_lock);
 }
@@ -70,8 +75,10 @@ void backends_attach(struct backends *backends, struct lock *machine_lock)
 void backends_close(struct backends *backends)
 {
     for (unsigned i = 0; i < VMM_DISKS; i++)
-        vmm_disk_close(backends->disks[i]);
+        vmm_disk_close(&backends->disks[i]);
     aio_destroy(backends->aio);
+    for (unsigned i = 0; i < VMM_NETS; i++)
+        vmm_net_close(&backends->nets[i]);
     vsock_host_close(backends->vsock);
     memset(backends, 0, sizeof(*backends));
 }
@@ -127,16 +134,24 @@ static enum status devices_add_vsock(struct devices *devices, struct vsock_host 
     return STATUS_OK;
 }
 
-static enum status devices_add_disk(struct devices *devices, unsigned slot, struct block *block, const char *spec,
-                                    unsigned cpus)
+static enum status devices_add_net(struct devices *devices, unsigned number, struct vmm_net *net, unsigned cpus)
 {
-    struct virtio_block *disk = devices_add(devices, slot, sizeof(*disk));
-    char serial[DISK_SERIAL + 1];
+    struct virtio_net *card = devices_add(devices, SLOT_NETS + number, sizeof(*card));
 
-    if (!disk)
+    if (!card)
         return STATUS_NO_MEMORY;
-    vmm_disk_serial(spec, serial);
-    virtio_block_init(disk, block, serial, cpus);
+    devices->nets[number] = card;
+    virtio_net_init(card, net->network, net->mac, cpus);
+    return STATUS_OK;
+}
+
+static enum status devices_add_disk(struct devices *devices, unsigned number, struct vmm_disk *disk, unsigned cpus)
+{
+    struct virtio_block *model = devices_add(devices, SLOT_DISKS + number, sizeof(*model));
+
+    if (!model)
+        return STATUS_NO_MEMORY;
+    virtio_block_init(model, disk->block, disk->serial, cpus);
     return STATUS_OK;
 }
 
@@ -150,24 +165,37 @@ enum status devices_create(struct devices *devices, struct backends *backends, c
         status = devices_add_console(devices, backends->console);
     if (status == STATUS_OK && backends->vsock)
         status = devices_add_vsock(devices, backends->vsock, backends->vsock_cid);
+    for (unsigned i = 0; i < options->net_count && status == STATUS_OK; i++)
+        if (backends->nets[i].network)
+            status = devices_add_net(devices, i, &backends->nets[i], options->cpus);
     for (unsigned i = 0; i < options->disk_count && status == STATUS_OK; i++)
-        status = devices_add_disk(devices, SLOT_DISKS + i, backends->disks[i], options->disks[i], options->cpus);
+        status = devices_add_disk(devices, i, &backends->disks[i], options->cpus);
     return status;
+}
+
+/* The lock of the machine that a device is in; before it is in one, nobody else has it. */
+static void device_lock(struct virtio *virtio)
+{
+    if (virtio->machine)
+        lock_acquire(&virtio->machine->lock);
+}
+
+static void device_unlock(struct virtio *virtio)
+{
+    if (virtio->machine)
+        lock_release(&virtio->machine->lock);
 }
 
 void devices_resize_console(struct devices *devices)
 {
     struct virtio_console *console = devices->console;
-    struct machine *machine = console ? console->virtio.machine : NULL;
     uint16_t columns, rows;
 
     if (!console || !host_tty_size(&columns, &rows))
         return;
-    if (machine)
-        lock_acquire(&machine->lock);
+    device_lock(&console->virtio);
     virtio_console_resize(console, columns, rows);
-    if (machine)
-        lock_release(&machine->lock);
+    device_unlock(&console->virtio);
 }
 
 void devices_print(struct devices *devices)
@@ -184,13 +212,25 @@ void devices_print(struct devices *devices)
 
     if (!balloon || !balloon->virtio.machine)
         return;
-    lock_acquire(&balloon->virtio.machine->lock);
+    device_lock(&balloon->virtio);
     log_info("  %-28s %12" PRIu64, "balloon, KiB", (uint64_t)balloon->state.actual << (PAGE_SHIFT - 10));
     for (size_t i = 0; i < ARRAY_LENGTH(lines); i++)
         if (balloon->statistics[lines[i].statistic] != BALLOON_UNKNOWN)
             log_info("  %-28s %12" PRIu64, lines[i].name, balloon->statistics[lines[i].statistic] >> 10);
     (void)virtio_balloon_poll(balloon);
-    lock_release(&balloon->virtio.machine->lock);
+    device_unlock(&balloon->virtio);
+}
+
+bool devices_set_link(struct devices *devices, unsigned number, bool up)
+{
+    struct virtio_net *card = devices->nets[number];
+
+    if (!card)
+        return false;
+    device_lock(&card->virtio);
+    virtio_net_set_link(card, up);
+    device_unlock(&card->virtio);
+    return true;
 }
 
 void devices_destroy(struct devices *devices)

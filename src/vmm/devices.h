@@ -9,8 +9,10 @@
 #include "board/q35.h"
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/console.h"
-#include "port/block.h"
+#include "dev/virtio/net.h"
 #include "port/entropy.h"
+#include "vmm/disks.h"
+#include "vmm/nets.h"
 #include "vmm/options.h"
 
 struct stream;
@@ -19,7 +21,8 @@ struct vsock_host;
 /* What devices are connected to. */
 struct backends {
     struct aio_engine *aio; /* NULL: there are no disks */
-    struct block *disks[VMM_DISKS];
+    struct vmm_disk disks[VMM_DISKS];
+    struct vmm_net nets[VMM_NETS];
     struct entropy entropy;
     struct stream *console;   /* borrowed */
     struct vsock_host *vsock; /* NULL: none */
@@ -38,7 +41,8 @@ void backends_close(struct backends *backends); /* accepts zeroed ones */
 struct devices {
     struct virtio *virtio[Q35_VIRTIO_SLOTS];
     struct virtio_balloon *balloon;
-    struct virtio_console *console; /* NULL: the terminal is the serial port's */
+    struct virtio_console *console;    /* NULL: the terminal is the serial port's */
+    struct virtio_net *nets[VMM_NETS]; /* NULL: no card of this number */
 };
 
 /* Makes all models, not attached yet. Logs its errors; devices_destroy() puts away what was made. */
@@ -50,6 +54,8 @@ void devices_resize_console(struct devices *devices);
 
 /* What the guest says of its memory, to the log, and asks it for newer figures. Takes the machine's lock. */
 void devices_print(struct devices *devices);
+/* The cable of the card of this number, below VMM_NETS; false: there is none. Takes the machine's lock. */
+bool devices_set_link(struct devices *devices, unsigned number, bool up);
 
 /* They are at rest: machine_drain_devices(). Accepts zeroed ones. */
 void devices_destroy(struct devices *devices);

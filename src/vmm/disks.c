@@ -8,6 +8,7 @@
 #include "backend/disk.h"
 #include "base/bits.h"
 #include "port/log.h"
+#include "vmm/spec.h"
 
 /* Points into a copy of the spec. */
 struct disk_spec {
@@ -15,36 +16,24 @@ struct disk_spec {
     const char *serial;
 };
 
-/* A word with one of several values. */
-struct choice {
-    const char *name;
-    int value;
-};
-
-static const struct choice formats[] = {{"raw", IMAGE_RAW}, {"qcow2", IMAGE_QCOW2}, {NULL, 0}};
-static const struct choice backings[] = {
-    {"beside", BACKING_BESIDE}, {"allow", BACKING_ALLOW}, {"deny", BACKING_DENY}, {NULL, 0}};
-static const struct choice caches[] = {
-    {"writeback", DISK_CACHE_WRITEBACK}, {"direct", DISK_CACHE_DIRECT}, {"unsafe", DISK_CACHE_UNSAFE}, {NULL, 0}};
-
-/* The value behind "name=" in word, or NULL. */
-static const char *value_of(const char *word, const char *name)
+static enum status unknown_value(const char *spec, const char *name, const char *value)
 {
-    size_t length = strlen(name);
-
-    return strncmp(word, name, length) == 0 && word[length] == '=' ? word + length + 1 : NULL;
-}
-
-static enum status choose(const char *spec, const char *name, const struct choice *choices, const char *value, int *to)
-{
-    for (; choices->name; choices++) {
-        if (strcmp(choices->name, value) == 0) {
-            *to = choices->value;
-            return STATUS_OK;
-        }
-    }
     log_error("--disk %s: %s %s is not known; 'man lodge-run' lists them", spec, name, value);
     return STATUS_INVALID;
+}
+
+static bool cache_parse(const char *name, enum disk_cache *cache)
+{
+    static const char *const names[] = {
+        [DISK_CACHE_WRITEBACK] = "writeback", [DISK_CACHE_DIRECT] = "direct", [DISK_CACHE_UNSAFE] = "unsafe"};
+
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        if (strcmp(names[i], name) == 0) {
+            *cache = (enum disk_cache)i;
+            return true;
+        }
+    }
+    return false;
 }
 
 static enum status take_serial(struct disk_spec *disk, const char *spec, const char *serial)
@@ -60,31 +49,26 @@ static enum status take_word(struct disk_spec *disk, const char *spec, const cha
 {
     struct disk_options *options = &disk->options;
     const char *value;
-    int chosen = 0;
-    enum status status = STATUS_OK;
 
     if (strcmp(word, "readonly") == 0) {
         options->read_only = true;
-    } else if (strcmp(word, "discard-changes") == 0) {
-        options->discard_changes = true;
-    } else if ((value = value_of(word, "serial")) != NULL) {
-        status = take_serial(disk, spec, value);
-    } else if ((value = value_of(word, "format")) != NULL) {
-        status = choose(spec, "format", formats, value, &chosen);
-        options->format = (enum image_format)chosen;
-    } else if ((value = value_of(word, "backing")) != NULL) {
-        status = choose(spec, "backing", backings, value, &chosen);
-        options->backing = (enum backing_rule)chosen;
-    } else if ((value = value_of(word, "cache")) != NULL) {
-        status = choose(spec, "cache", caches, value, &chosen);
-        options->cache = (enum disk_cache)chosen;
-    } else {
-        log_error("--disk %s: '%s' is not known (there are: format=, readonly, discard-changes, serial=, backing=, "
-                  "cache=)",
-                  spec, word);
-        status = STATUS_INVALID;
+        return STATUS_OK;
     }
-    return status;
+    if (strcmp(word, "discard-changes") == 0) {
+        options->discard_changes = true;
+        return STATUS_OK;
+    }
+    if ((value = spec_value(word, "serial")))
+        return take_serial(disk, spec, value);
+    if ((value = spec_value(word, "format")))
+        return image_format_parse(value, &options->format) ? STATUS_OK : unknown_value(spec, "format", value);
+    if ((value = spec_value(word, "backing")))
+        return backing_rule_parse(value, &options->backing) ? STATUS_OK : unknown_value(spec, "backing", value);
+    if ((value = spec_value(word, "cache")))
+        return cache_parse(value, &options->cache) ? STATUS_OK : unknown_value(spec, "cache", value);
+    log_error("--disk %s: '%s' is not known (there are: format=, readonly, discard-changes, serial=, backing=, cache=)",
+              spec, word);
+    return STATUS_INVALID;
 }
 
 /* Cuts copy, which is spec's, at its commas. */
@@ -107,36 +91,29 @@ static enum status spec_parse(struct disk_spec *disk, const char *spec, char *co
     return status;
 }
 
-enum status vmm_disk_open(const char *spec, struct aio_engine *engine, struct block **block)
+enum status vmm_disk_open(const char *text, struct aio_engine *engine, struct vmm_disk *disk)
 {
-    struct disk_spec disk;
-    char *copy = strdup(spec);
+    struct disk_spec spec;
+    char *copy = strdup(text);
     enum status status;
 
+    *disk = (struct vmm_disk){0};
     if (!copy) {
-        log_error("no memory for disk %s", spec);
+        log_error("no memory for disk %s", text);
         return STATUS_NO_MEMORY;
     }
-    status = spec_parse(&disk, spec, copy);
-    disk.options.engine = engine;
+    status = spec_parse(&spec, text, copy);
+    spec.options.engine = engine;
     if (status == STATUS_OK)
-        status = disk_open(&disk.options, block);
+        status = disk_open(&spec.options, &disk->block);
+    if (status == STATUS_OK)
+        (void)snprintf(disk->serial, sizeof(disk->serial), "%s", spec.serial);
     free(copy);
     return status;
 }
 
-void vmm_disk_close(struct block *block)
+void vmm_disk_close(struct vmm_disk *disk)
 {
-    (void)disk_close(block); /* logged */
-}
-
-void vmm_disk_serial(const char *spec, char serial[DISK_SERIAL + 1])
-{
-    struct disk_spec disk;
-    char *copy = strdup(spec);
-
-    serial[0] = '\0';
-    if (copy && spec_parse(&disk, spec, copy) == STATUS_OK)
-        (void)snprintf(serial, DISK_SERIAL + 1, "%s", disk.serial);
-    free(copy);
+    (void)disk_close(disk->block); /* logged */
+    *disk = (struct vmm_disk){0};
 }

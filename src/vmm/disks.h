@@ -9,16 +9,18 @@ struct aio_engine;
 
 enum { DISK_SERIAL = 20 };
 
+struct vmm_disk {
+    struct block *block;          /* NULL: none */
+    char serial[DISK_SERIAL + 1]; /* empty: none was given */
+};
+
 /*
  * FILE[,format=F][,readonly][,discard-changes][,serial=TEXT][,backing=RULE][,cache=MODE], as the manual page explains.
- * Logs its errors. *block is the caller's to close; the engine stays longer.
+ * Logs its errors. The engine stays longer than the disk.
  */
-enum status vmm_disk_open(const char *spec, struct aio_engine *engine, struct block **block) MUST_CHECK;
+enum status vmm_disk_open(const char *text, struct aio_engine *engine, struct vmm_disk *disk) MUST_CHECK;
 
-/* Its requests have come to their end. Accepts NULL. */
-void vmm_disk_close(struct block *block);
-
-/* The serial number in a spec that vmm_disk_open() has taken; empty if there is none. */
-void vmm_disk_serial(const char *spec, char serial[DISK_SERIAL + 1]);
+/* Its requests have come to their end. Accepts a zeroed one. */
+void vmm_disk_close(struct vmm_disk *disk);
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { VMM_INITRDS = 64, VMM_DISKS = 16, VMM_PATH = 4096 };
+enum { VMM_INITRDS = 64, VMM_DISKS = 16, VMM_NETS = 4, VMM_PATH = 4096 };
 
 #define VMM_MEMORY_LEAST (2ull << 20)
 #define VMM_MEMORY_DEFAULT (256ull << 20)
@@ -25,6 +25,8 @@ struct vmm_options {
     const char *append;
     const char *disks[VMM_DISKS]; /* as vmm_disk_open() takes them */
     unsigned disk_count;
+    const char *nets[VMM_NETS]; /* as vmm_net_open() takes them */
+    unsigned net_count;
     const char *vsock;   /* as backends_open() takes it, or NULL */
     bool virtio_console; /* the terminal is a virtio console's, not the serial port's */
     uint64_t memory;     /* bytes, a multiple of the page size */

@@ -5,21 +5,9 @@
 #include "x86/msr.h"
 #include "x86/regs.h"
 #include "x86/vectors.h"
-
-/* Places in the XSAVE area (SDM volume 1, 13.4). */
-enum {
-    XSAVE_FCW = 0,
-    XSAVE_FTW = 4, /* abridged: one bit a register, set when it is not empty */
-    XSAVE_MXCSR = 24,
-    XSAVE_MXCSR_MASK = 28,
-    XSAVE_HEADER = 512,
-    XSAVE_XSTATE_BV = XSAVE_HEADER,
-    XSAVE_XCOMP_BV = XSAVE_HEADER + 8,
-    XSAVE_HEADER_END = XSAVE_HEADER + 64,
-};
+#include "x86/xsave.h"
 
 #define MXCSR_BITS 0xffffu
-#define XSAVE_COMPONENTS (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512)
 #define CR3_BITS 0x000fffffffffffffull
 #define CR4_BITS                                                                                                       \
     (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |             \
@@ -124,7 +112,7 @@ static bool xsave_valid(const struct cpu_state *cpu)
     if ((load_le(cpu->xsave + XSAVE_XSTATE_BV, 8) & ~XSAVE_COMPONENTS) != 0 ||
         (load_le(cpu->xsave + XSAVE_MXCSR, 4) & ~(uint64_t)MXCSR_BITS) != 0)
         return false;
-    for (unsigned i = XSAVE_XCOMP_BV; i < XSAVE_HEADER_END; i++) {
+    for (unsigned i = XSAVE_XCOMP_BV; i < XSAVE_EXTENDED; i++) {
         if (cpu->xsave[i] != 0)
             return false;
     }

@@ -9,6 +9,9 @@
 
 enum { CPUID_LEAVES = 96, CPUID_CARRIED = 16 };
 
+/* The leaf of hypervisors that tells the frequency of the time stamp counter: EAX, in kHz. */
+enum { CPUID_TIMING = 0x40000010 };
+
 struct cpuid_result {
     uint32_t eax, ebx, ecx, edx;
 };

@@ -259,10 +259,10 @@ static void build_hypervisor(struct cpuid_builder *builder)
 
     if (request->kvm_features == 0)
         return;
-    builder->table->max_hypervisor = 0x40000010;
-    builder_add(builder, 0x40000000, (struct cpuid_result){0x40000010, 0x4b4d564b, 0x564b4d56, 0x4d}); /* KVMKVMKVM */
+    builder->table->max_hypervisor = CPUID_TIMING;
+    builder_add(builder, 0x40000000, (struct cpuid_result){CPUID_TIMING, 0x4b4d564b, 0x564b4d56, 0x4d}); /* KVMKVMKVM */
     builder_add(builder, 0x40000001, (struct cpuid_result){request->kvm_features, 0, 0, 0});
-    builder_add(builder, 0x40000010, (struct cpuid_result){request->tsc_khz, LAPIC_HZ / 1000, 0, 0});
+    builder_add(builder, CPUID_TIMING, (struct cpuid_result){request->tsc_khz, LAPIC_HZ / 1000, 0, 0});
 }
 
 static const struct cpuid_model *model_find(const char *name)

@@ -14,20 +14,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "../unit/boot_images.h"
 #include "base/bits.h"
 #include "boot/image.h"
 #include "core/memory.h"
+#include "fuzz.h"
 #include "port/log.h"
 #include "x86/cpu_state.h"
 #include "x86/regs.h"
 
 enum { RAM = 20 << 20, HEAD = 4, FILE_MAX = 20000 };
 
-static uint64_t current_seed;
 static unsigned log_lines;
+
+const char *fuzz_command = "fuzz_boot";
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -42,19 +43,11 @@ void log_emit(enum log_level level, const char *format, ...)
     log_lines += level == LOG_ERROR;
 }
 
-static void check(bool good, const char *what)
-{
-    if (good)
-        return;
-    (void)fprintf(stderr, "fuzz_boot: %s (seed %llu)\n", what, (unsigned long long)current_seed);
-    abort();
-}
-
 static uint64_t get(const struct guest_memory *memory, uint64_t address, unsigned size)
 {
     const void *host = memory_at(memory, address, size, false);
 
-    check(host != NULL, "a pointer leads out of RAM");
+    fuzz_check(host != NULL, "a pointer leads out of RAM");
     return load_le(host, size);
 }
 
@@ -71,15 +64,15 @@ static void check_linux(const struct guest_memory *memory, const struct cpu_stat
     check_string(memory, get(memory, params + 0x228, 4));
     if (get(memory, params + 0x21c, 4) != 0)
         (void)get(memory, get(memory, params + 0x218, 4) + get(memory, params + 0x21c, 4) - 1, 1);
-    check(get(memory, params + 0x214, 4) + 0x200 == cpu->rip, "code32_start is not where the kernel is");
-    check(get(memory, cpu->cr3, 8) != 0, "no page tables");
+    fuzz_check(get(memory, params + 0x214, 4) + 0x200 == cpu->rip, "code32_start is not where the kernel is");
+    fuzz_check(get(memory, cpu->cr3, 8) != 0, "no page tables");
 }
 
 static void check_pvh(const struct guest_memory *memory, const struct cpu_state *cpu)
 {
     uint64_t info = cpu->gpr[GPR_RBX], modules = get(memory, info + 16, 8);
 
-    check(get(memory, info, 4) == 0x336ec578, "the start info was overwritten");
+    fuzz_check(get(memory, info, 4) == 0x336ec578, "the start info was overwritten");
     check_string(memory, get(memory, info + 24, 8));
     for (uint64_t i = 0; i < get(memory, info + 12, 4); i++)
         check_string(memory, get(memory, modules + 32 * i + 16, 8));
@@ -89,7 +82,7 @@ static void check_multiboot(const struct guest_memory *memory, const struct cpu_
 {
     uint64_t info = cpu->gpr[GPR_RBX], modules = get(memory, info + 24, 4);
 
-    check((get(memory, info, 4) & ~0x24full) == 0, "the information was overwritten");
+    fuzz_check((get(memory, info, 4) & ~0x24full) == 0, "the information was overwritten");
     check_string(memory, get(memory, info + 16, 4));
     for (uint64_t i = 0; i < get(memory, info + 20, 4); i++)
         check_string(memory, get(memory, modules + 16 * i + 8, 4));
@@ -97,9 +90,9 @@ static void check_multiboot(const struct guest_memory *memory, const struct cpu_
 
 static void check_loaded(enum boot_kind kind, const struct guest_memory *memory, const struct cpu_state *cpu)
 {
-    check(cpu_state_schema.valid(cpu), "the processor's state is not valid");
+    fuzz_check(cpu_state_schema.valid(cpu), "the processor's state is not valid");
     (void)get(memory, cpu->rip, 1);
-    check(get(memory, cpu->gdt_base + cpu->segment[SEG_CS].selector, 8) != 0, "no code segment");
+    fuzz_check(get(memory, cpu->gdt_base + cpu->segment[SEG_CS].selector, 8) != 0, "no code segment");
     switch (kind) {
     case BOOT_KIND_LINUX:
         check_linux(memory, cpu);
@@ -130,42 +123,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     request.command_line = data[1] & 0x80 ? "console=ttyS0" : NULL;
     request.kernel = (struct boot_file){.name = "kernel", .bytes = data + HEAD, .size = size - HEAD};
     acpi_machine_init(&request.machine, 1 + data[1] % 7);
-    check(memory_init(&memory, host, -1, ram) == STATUS_OK, "no memory");
+    fuzz_check(memory_init(&memory, host, -1, ram) == STATUS_OK, "no memory");
     cpu_state_reset(&cpu, 0);
     before = cpu;
 
     log_lines = 0;
     enum boot_kind kind = boot_image_kind(&request.kernel);
-    check((kind == BOOT_KIND_NONE) == (log_lines == 1), "a refusal without its line, or a line without a refusal");
+    fuzz_check((kind == BOOT_KIND_NONE) == (log_lines == 1), "a refusal without its line, or a line without a refusal");
     log_lines = 0;
     if (boot_load(&request, &memory, &cpu) != STATUS_OK) {
-        check(log_lines == 1, "a refusal has not one line");
-        check(state_compare(&cpu_state_schema, &cpu, &before) == NULL, "a refusal changed the processor");
+        fuzz_check(log_lines == 1, "a refusal has not one line");
+        fuzz_check(state_compare(&cpu_state_schema, &cpu, &before) == NULL, "a refusal changed the processor");
         return 0;
     }
-    check(kind != BOOT_KIND_NONE && log_lines == 0, "loaded, but not without complaint");
+    fuzz_check(kind != BOOT_KIND_NONE && log_lines == 0, "loaded, but not without complaint");
     check_loaded(kind, &memory, &cpu);
     return 0;
 }
 
 #ifndef FUZZ_LIBFUZZER
-
-static uint64_t random_state;
-
-/* SplitMix64: any seed will do. */
-static uint64_t random_next(void)
-{
-    uint64_t z = random_state += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
-static uint64_t random_below(uint64_t limit)
-{
-    return random_next() % limit;
-}
 
 static size_t make_flat(uint8_t *image)
 {
@@ -181,9 +157,9 @@ static size_t make_flat(uint8_t *image)
 /* One of the kernels that load as they are. */
 static size_t make_kernel(uint8_t *image)
 {
-    int bits = random_below(2) ? 64 : 32;
+    int bits = fuzz_below(2) ? 64 : 32;
 
-    switch (random_below(4)) {
+    switch (fuzz_below(4)) {
     case 0:
         boot_image_make_bzimage(image);
         return BZIMAGE_SIZE;
@@ -192,7 +168,7 @@ static size_t make_kernel(uint8_t *image)
         return ELF_SIZE;
     case 2:
         boot_image_make_elf(image, bits, 0);
-        boot_image_add_multiboot(image, ELF_MULTIBOOT, (uint32_t)random_below(8));
+        boot_image_add_multiboot(image, ELF_MULTIBOOT, (uint32_t)fuzz_below(8));
         return ELF_SIZE;
     default:
         return make_flat(image);
@@ -220,90 +196,54 @@ static void mutate(uint8_t *image, size_t *size)
                                      0x100000000,
                                      0x7fffffffffffffff,
                                      UINT64_MAX};
-    size_t at = (size_t)random_below(random_below(4) && *size > 0x440 ? 0x440 : *size);
-    size_t width = (size_t)1 << random_below(4);
+    size_t at = (size_t)fuzz_below(fuzz_below(4) && *size > 0x440 ? 0x440 : *size);
+    size_t width = (size_t)1 << fuzz_below(4);
 
     if (width > *size - at)
         width = 1;
-    switch (random_below(6)) {
+    switch (fuzz_below(6)) {
     case 0:
-        image[at] ^= (uint8_t)(1 << random_below(8));
+        image[at] ^= (uint8_t)(1 << fuzz_below(8));
         break;
     case 1:
-        image[at] = (uint8_t)random_next();
+        image[at] = (uint8_t)fuzz_next();
         break;
     case 2:
-        store_le(image + at, width, edges[random_below(ARRAY_LENGTH(edges))]);
+        store_le(image + at, width, edges[fuzz_below(ARRAY_LENGTH(edges))]);
         break;
     case 3:
-        store_le(image + at, width, load_le(image + at, width) + random_below(33) - 16);
+        store_le(image + at, width, load_le(image + at, width) + fuzz_below(33) - 16);
         break;
     case 4:
-        memmove(image + at, image + random_below(*size - width + 1), width);
+        memmove(image + at, image + fuzz_below(*size - width + 1), width);
         break;
     default:
-        if (random_below(8) == 0)
-            *size = 1 + (size_t)random_below(*size);
+        if (fuzz_below(8) == 0)
+            *size = 1 + (size_t)fuzz_below(*size);
         break;
     }
 }
 
-static void run_one(uint64_t seed)
+static void run_one(void)
 {
     static uint8_t image[FILE_MAX];
 
-    random_state = current_seed = seed;
     size_t size = make_kernel(image);
-    for (uint64_t changes = random_below(12); changes > 0; changes--)
+    for (uint64_t changes = fuzz_below(12); changes > 0; changes--)
         mutate(image, &size);
 
     /* A copy of the exact size, so that the sanitizer sees one byte too many. */
     uint8_t *input = malloc(size + HEAD);
-    check(input != NULL, "out of memory");
-    store_le(input, HEAD, random_next());
+    fuzz_check(input != NULL, "out of memory");
+    store_le(input, HEAD, fuzz_next());
     memcpy(input + HEAD, image, size);
     (void)LLVMFuzzerTestOneInput(input, size + HEAD);
     free(input);
 }
 
-static int replay(const char *path)
-{
-    static uint8_t input[FILE_MAX];
-    FILE *file = fopen(path, "rb");
-
-    if (!file) {
-        perror(path);
-        return 1;
-    }
-    size_t size = fread(input, 1, sizeof(input), file);
-    (void)fclose(file);
-    return LLVMFuzzerTestOneInput(input, size);
-}
-
-static void print_seed(void)
-{
-    (void)fprintf(stderr, "fuzz_boot: failed; repeat with: fuzz_boot 1 %llu\n", (unsigned long long)current_seed);
-}
-
-void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
-
 int main(int argc, char **argv)
 {
-    uint64_t runs = argc > 1 ? strtoull(argv[1], NULL, 0) : 10000;
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL) << 20;
-    int failed = 0;
-
-    if (argc > 1 && strcmp(argv[1], "-f") == 0) {
-        for (int i = 2; i < argc; i++)
-            failed |= replay(argv[i]);
-        return failed;
-    }
-    if (__sanitizer_set_death_callback)
-        __sanitizer_set_death_callback(print_seed);
-    printf("fuzz_boot: %llu runs from seed %llu\n", (unsigned long long)runs, (unsigned long long)seed);
-    for (uint64_t i = 0; i < runs; i++)
-        run_one(seed + i);
-    return 0;
+    return fuzz_main(argc, argv, run_one, LLVMFuzzerTestOneInput);
 }
 
 #endif

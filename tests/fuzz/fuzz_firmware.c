@@ -9,14 +9,13 @@
  */
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../unit/fake_machine.h"
 #include "base/bits.h"
 #include "dev/chipset/fw_cfg.h"
 #include "dev/chipset/pflash.h"
+#include "fuzz.h"
 
 enum { RAM = 16 * PAGE_SIZE, FLASH = 4 * PAGE_SIZE, GUARD = PAGE_SIZE, INPUT = 2048, STEP = 8 };
 
@@ -27,22 +26,15 @@ static struct fw_cfg config;
 static struct pflash flash;
 static _Alignas(PAGE_SIZE) uint8_t backing[RAM + FLASH + GUARD];
 static uint8_t kept[FLASH];
-static uint64_t current_seed;
+
+const char *fuzz_command = "fuzz_firmware";
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void check(bool good, const char *what)
-{
-    if (good)
-        return;
-    (void)fprintf(stderr, "fuzz_firmware: %s (seed %llu)\n", what, (unsigned long long)current_seed);
-    abort();
-}
 
 static void keep(struct store *store, uint64_t offset, const void *bytes, size_t size)
 {
     (void)store;
-    check(size != 0 && range_inside(offset, size, FLASH), "the store is asked for what it has not");
+    fuzz_check(size != 0 && range_inside(offset, size, FLASH), "the store is asked for what it has not");
     memcpy(kept + offset, bytes, size);
 }
 
@@ -58,13 +50,13 @@ static void set_up(void)
     memset(backing + RAM, 0xff, FLASH);
     memset(backing + RAM + FLASH, 0xcc, GUARD);
     memcpy(kept, backing + RAM, FLASH);
-    check(memory_init(memory, backing, -1, RAM) == STATUS_OK, "no memory");
-    check(memory_add_rom(memory, FLASH_AT, FLASH, &range) == STATUS_OK, "no ROM");
-    check(fw_cfg_init(&config, memory, &fake.machine.bus) == STATUS_OK, "no fw_cfg");
-    check(fw_cfg_add(&config, FW_CFG_KERNEL_DATA, item, sizeof(item)) == STATUS_OK, "no item");
-    check(fw_cfg_add_number(&config, FW_CFG_CPU_COUNT, 3, 2) == STATUS_OK, "no number");
-    check(fw_cfg_add_file(&config, "etc/file", item, 100) == STATUS_OK, "no file");
-    check(pflash_init(&flash, memory, range, &store, &fake.machine.bus) == STATUS_OK, "no flash");
+    fuzz_check(memory_init(memory, backing, -1, RAM) == STATUS_OK, "no memory");
+    fuzz_check(memory_add_rom(memory, FLASH_AT, FLASH, &range) == STATUS_OK, "no ROM");
+    fuzz_check(fw_cfg_init(&config, memory, &fake.machine.bus) == STATUS_OK, "no fw_cfg");
+    fuzz_check(fw_cfg_add(&config, FW_CFG_KERNEL_DATA, item, sizeof(item)) == STATUS_OK, "no item");
+    fuzz_check(fw_cfg_add_number(&config, FW_CFG_CPU_COUNT, 3, 2) == STATUS_OK, "no number");
+    fuzz_check(fw_cfg_add_file(&config, "etc/file", item, 100) == STATUS_OK, "no file");
+    fuzz_check(pflash_init(&flash, memory, range, &store, &fake.machine.bus) == STATUS_OK, "no flash");
 }
 
 static uint32_t swap(uint32_t value)
@@ -122,11 +114,12 @@ static void do_state(struct device *device, const uint8_t *input)
     uint8_t saved[512], scratch[512];
     size_t size;
 
-    check(schema->size <= sizeof(scratch), "a state that is too large for this program");
+    fuzz_check(schema->size <= sizeof(scratch), "a state that is too large for this program");
     if (device->type->quiesce)
         device->type->quiesce(device);
-    check(state_encode(schema, device_state(device), saved, sizeof(saved), &size) == STATUS_OK, "it cannot be saved");
-    check(state_decode(schema, scratch, saved, size) == STATUS_OK, "what was saved cannot be restored");
+    fuzz_check(state_encode(schema, device_state(device), saved, sizeof(saved), &size) == STATUS_OK,
+               "it cannot be saved");
+    fuzz_check(state_decode(schema, scratch, saved, size) == STATUS_OK, "what was saved cannot be restored");
     scratch[input[1] % schema->size] = input[2];
     if (schema->valid && !schema->valid(scratch))
         return;
@@ -160,28 +153,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t at = 0; at + STEP <= size; at += STEP)
         step(data + at);
     flash.device.type->reset(&flash.device);
-    check(!fake.machine.memory.ranges[flash.range].hidden, "the flash does not come back");
-    check(memcmp(kept, backing + RAM, FLASH) == 0, "the store has other bytes than the chip");
+    fuzz_check(!fake.machine.memory.ranges[flash.range].hidden, "the flash does not come back");
+    fuzz_check(memcmp(kept, backing + RAM, FLASH) == 0, "the store has other bytes than the chip");
     for (unsigned i = 0; i < GUARD; i++)
-        check(backing[RAM + FLASH + i] == 0xcc, "something was written behind guest memory");
+        fuzz_check(backing[RAM + FLASH + i] == 0xcc, "something was written behind guest memory");
     return 0;
 }
 
 #ifndef FUZZ_LIBFUZZER
-int main(int argc, char **argv)
+static void run_one(void)
 {
-    uint64_t runs = argc > 1 ? strtoull(argv[1], NULL, 0) : 1000, seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
     uint8_t input[INPUT];
 
-    for (uint64_t run = 0; run < runs; run++) {
-        uint64_t random = current_seed = seed + run;
+    fuzz_fill(input, sizeof(input));
+    (void)LLVMFuzzerTestOneInput(input, sizeof(input));
+}
 
-        random = random * 0x9e3779b97f4a7c15ull + 1;
-        for (size_t at = 0; at < sizeof(input); at += 8)
-            store_le(input + at, 8, fake_random(&random));
-        (void)LLVMFuzzerTestOneInput(input, sizeof(input));
-    }
-    printf("%llu runs of %d accesses\n", (unsigned long long)runs, INPUT / STEP);
-    return 0;
+int main(int argc, char **argv)
+{
+    return fuzz_main(argc, argv, run_one, LLVMFuzzerTestOneInput);
 }
 #endif

@@ -14,11 +14,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/bits.h"
 #include "core/machine.h"
 #include "debug/debugger.h"
+#include "fuzz.h"
 #include "port/lock.h"
 #include "port/log.h"
 #include "port/park.h"
@@ -26,7 +26,6 @@
 
 enum { RAM = 64 << 10, CPUS = 2, CONVERSATION = 8192, LINE = 4096 };
 
-static uint64_t current_seed;
 static uint8_t *ram; /* of the exact size, so that the sanitizer sees one byte too many */
 static struct machine machine;
 static struct vcpu vcpus[CPUS];
@@ -36,15 +35,9 @@ static struct debugger debugger;
 static unsigned packets_sent;
 static bool machine_ends;
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+const char *fuzz_command = "fuzz_gdb";
 
-static void check(bool good, const char *what)
-{
-    if (good)
-        return;
-    (void)fprintf(stderr, "fuzz_gdb: %s (seed %llu)\n", what, (unsigned long long)current_seed);
-    abort();
-}
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* ---- what is around ---- */
 
@@ -87,7 +80,7 @@ static void engine_get_state(struct vcpu *vcpu, struct cpu_state *state)
 
 static enum status engine_set_state(struct vcpu *vcpu, const struct cpu_state *state)
 {
-    check(cpu_state_schema.valid(state), "a state that is not valid reaches the engine");
+    fuzz_check(cpu_state_schema.valid(state), "a state that is not valid reaches the engine");
     states[vcpu->index] = *state;
     return STATUS_OK;
 }
@@ -95,13 +88,13 @@ static enum status engine_set_state(struct vcpu *vcpu, const struct cpu_state *s
 static enum status engine_set_debug(struct vcpu *vcpu, const struct debug_control *control)
 {
     (void)vcpu;
-    check(control->point_count <= DEBUG_POINTS, "too many points");
+    fuzz_check(control->point_count <= DEBUG_POINTS, "too many points");
     for (unsigned i = 0; i < control->point_count; i++) {
         const struct debug_point *point = &control->points[i];
 
-        check((point->length & (point->length - 1)) == 0 && point->length >= 1 && point->length <= 8 &&
-                  point->address % point->length == 0,
-              "a point that no debug register can hold");
+        fuzz_check((point->length & (point->length - 1)) == 0 && point->length >= 1 && point->length <= 8 &&
+                       point->address % point->length == 0,
+                   "a point that no debug register can hold");
     }
     return STATUS_OK;
 }
@@ -121,7 +114,7 @@ static void on_send(struct debugger *d, const void *bytes, size_t size)
     (void)d;
     if (size == 1)
         return;
-    check(size >= 4 && size <= PACKET_PAYLOAD + 4 && text[0] == '$' && text[size - 3] == '#', "not a packet");
+    fuzz_check(size >= 4 && size <= PACKET_PAYLOAD + 4 && text[0] == '$' && text[size - 3] == '#', "not a packet");
     packets_sent++;
 }
 
@@ -154,7 +147,7 @@ static void fill_ram(uint64_t seed)
 static void begin_machine(uint8_t how)
 {
     memset(&machine, 0, sizeof(machine));
-    check(memory_init(&machine.memory, ram, -1, RAM) == STATUS_OK, "no memory");
+    fuzz_check(memory_init(&machine.memory, ram, -1, RAM) == STATUS_OK, "no memory");
     engine = (struct engine){.ops = &engine_ops, .machine = &machine};
     machine.engine = &engine;
     machine.cpu_count = CPUS;
@@ -196,7 +189,7 @@ static void stop_vcpu(const uint8_t *how, size_t size)
     vcpu->debug_event.point = size > 2 ? how[2] : 0;
     packets_sent = 0;
     debugger_stopped(&debugger);
-    check(packets_sent <= 1, "two stops for one");
+    fuzz_check(packets_sent <= 1, "two stops for one");
 }
 
 static void take_line(const uint8_t *line, size_t size)
@@ -207,7 +200,7 @@ static void take_line(const uint8_t *line, size_t size)
         stop_vcpu(line + 1, size - 1);
     } else {
         send_packet(line, size);
-        check(packets_sent <= 2, "more answers than questions"); /* one packet may have been begun before */
+        fuzz_check(packets_sent <= 2, "more answers than questions"); /* one packet may have been begun before */
     }
     if (machine_ends) {
         machine_ends = false;
@@ -221,7 +214,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2)
         return 0;
     ram = malloc(RAM);
-    check(ram != NULL, "out of memory");
+    fuzz_check(ram != NULL, "out of memory");
     memset(&debugger, 0, sizeof(debugger));
     debugger.ops = &ops;
     debugger.narrow = data[0] & 32;
@@ -242,23 +235,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifndef FUZZ_LIBFUZZER
-
-static uint64_t random_state;
-
-/* SplitMix64: any seed will do. */
-static uint64_t random_next(void)
-{
-    uint64_t z = random_state += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
-static uint64_t random_below(uint64_t limit)
-{
-    return random_next() % limit;
-}
 
 /* What GDB says, more or less. %x is a number of some kind, %b some digits. */
 static const char *const phrases[] = {
@@ -327,20 +303,20 @@ static char *add_number(char *at)
 {
     static const uint64_t edges[] = {0,          1,         2, 8, 0xfff, 0x1000, RAM - 1, RAM, 0x7fffffffffffffff,
                                      UINT64_MAX, 0xffffffff};
-    uint64_t value = random_below(2) ? edges[random_below(ARRAY_LENGTH(edges))] : random_next() >> random_below(64);
+    uint64_t value = fuzz_below(2) ? edges[fuzz_below(ARRAY_LENGTH(edges))] : fuzz_next() >> fuzz_below(64);
 
     return at + sprintf(at, "%llx", (unsigned long long)value);
 }
 
 static char *add_phrase(char *at)
 {
-    for (const char *from = phrases[random_below(ARRAY_LENGTH(phrases))]; *from; from++) {
+    for (const char *from = phrases[fuzz_below(ARRAY_LENGTH(phrases))]; *from; from++) {
         if (from[0] == '%' && from[1] == 'x') {
             at = add_number(at);
             from++;
         } else if (from[0] == '%' && from[1] == 'b') {
-            for (uint64_t pairs = random_below(12); pairs > 0; pairs--)
-                at += sprintf(at, "%02x", (unsigned)random_below(256));
+            for (uint64_t pairs = fuzz_below(12); pairs > 0; pairs--)
+                at += sprintf(at, "%02x", (unsigned)fuzz_below(256));
             from++;
         } else {
             *at++ = *from;
@@ -353,70 +329,34 @@ static size_t make_conversation(char *text)
 {
     char *at = text + 2;
 
-    text[0] = (char)random_next();
-    text[1] = (char)random_next();
-    for (uint64_t lines = 1 + random_below(24); lines > 0 && at < text + CONVERSATION / 2; lines--) {
+    text[0] = (char)fuzz_next();
+    text[1] = (char)fuzz_next();
+    for (uint64_t lines = 1 + fuzz_below(24); lines > 0 && at < text + CONVERSATION / 2; lines--) {
         at = add_phrase(at);
-        if (random_below(3) == 0)
+        if (fuzz_below(3) == 0)
             at += sprintf(at, "\n%c\x03", 0); /* Ctrl-C, so that what runs is asked again */
         *at++ = '\n';
     }
     return (size_t)(at - text);
 }
 
-static void run_one(uint64_t seed)
+static void run_one(void)
 {
     static char text[CONVERSATION];
 
-    random_state = current_seed = seed;
     size_t size = make_conversation(text);
-    for (uint64_t changes = random_below(6); changes > 0; changes--)
-        text[random_below(size)] = random_below(2) ? (char)random_next() : "0123456789abcdef,:;-\n"[random_below(21)];
+    for (uint64_t changes = fuzz_below(6); changes > 0; changes--)
+        text[fuzz_below(size)] = fuzz_below(2) ? (char)fuzz_next() : "0123456789abcdef,:;-\n"[fuzz_below(21)];
     uint8_t *input = malloc(size);
-    check(input != NULL, "out of memory");
+    fuzz_check(input != NULL, "out of memory");
     memcpy(input, text, size);
     (void)LLVMFuzzerTestOneInput(input, size);
     free(input);
 }
 
-static int replay(const char *path)
-{
-    static uint8_t input[1 << 16];
-    FILE *file = fopen(path, "rb");
-
-    if (!file) {
-        perror(path);
-        return 1;
-    }
-    size_t size = fread(input, 1, sizeof(input), file);
-    (void)fclose(file);
-    return LLVMFuzzerTestOneInput(input, size);
-}
-
-static void print_seed(void)
-{
-    (void)fprintf(stderr, "fuzz_gdb: failed; repeat with: fuzz_gdb 1 %llu\n", (unsigned long long)current_seed);
-}
-
-void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
-
 int main(int argc, char **argv)
 {
-    uint64_t runs = argc > 1 ? strtoull(argv[1], NULL, 0) : 10000;
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL) << 20;
-    int failed = 0;
-
-    if (argc > 1 && strcmp(argv[1], "-f") == 0) {
-        for (int i = 2; i < argc; i++)
-            failed |= replay(argv[i]);
-        return failed;
-    }
-    if (__sanitizer_set_death_callback)
-        __sanitizer_set_death_callback(print_seed);
-    printf("fuzz_gdb: %llu runs from seed %llu\n", (unsigned long long)runs, (unsigned long long)seed);
-    for (uint64_t i = 0; i < runs; i++)
-        run_one(seed + i);
-    return 0;
+    return fuzz_main(argc, argv, run_one, LLVMFuzzerTestOneInput);
 }
 
 #endif

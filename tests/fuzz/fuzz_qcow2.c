@@ -21,6 +21,7 @@
 #include "backend/qcow2_format.h"
 #include "backend/qcow2_writer.h"
 #include "base/bits.h"
+#include "fuzz.h"
 #include "port/log.h"
 
 enum { IMAGES = 6, DISK = 192 << 10, FILE_MOST = 1 << 20, STEPS = 24, SECONDS_MOST = 20 };
@@ -31,8 +32,10 @@ struct sample {
     unsigned cluster_bits;
 };
 
+const char *fuzz_command = "fuzz_qcow2";
+
 static struct sample samples[IMAGES];
-static uint64_t current_seed, opened;
+static uint64_t opened;
 
 void log_emit(enum log_level level, const char *format, ...)
 {
@@ -43,14 +46,6 @@ void log_emit(enum log_level level, const char *format, ...)
     va_start(arguments, format);
     (void)vsnprintf(line, sizeof(line), format, arguments);
     va_end(arguments);
-}
-
-static void check(bool good, const char *what)
-{
-    if (good)
-        return;
-    (void)fprintf(stderr, "fuzz_qcow2: %s (seed %llu)\n", what, (unsigned long long)current_seed);
-    abort();
 }
 
 static uint64_t random_next(uint64_t *state)
@@ -67,7 +62,7 @@ static int memory_file(const void *bytes, size_t size)
 {
     int fd = memfd_create("image", MFD_CLOEXEC);
 
-    check(fd >= 0 && write(fd, bytes, size) == (ssize_t)size, "cannot make a file in memory");
+    fuzz_check(fd >= 0 && write(fd, bytes, size) == (ssize_t)size, "cannot make a file in memory");
     return fd;
 }
 
@@ -78,7 +73,7 @@ static enum status open_memory(int fd, bool read_only, bool keep_damaged, struct
     struct file file;
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 
-    check(copy >= 0 && file_adopt(&file, copy, "image", read_only ? 0 : FILE_WRITE) == STATUS_OK, "cannot adopt");
+    fuzz_check(copy >= 0 && file_adopt(&file, copy, "image", read_only ? 0 : FILE_WRITE) == STATUS_OK, "cannot adopt");
     return image_open_adopted(&file, &options, image);
 }
 
@@ -90,9 +85,9 @@ static void sample_write(struct image *image, uint64_t *state)
         uint64_t offset = random_next(state) % (DISK - sizeof(bytes));
 
         memset(bytes, i, sizeof(bytes));
-        check(image_write(image, offset, bytes, random_next(state) % 20000) == BLOCK_DONE, "a valid write failed");
+        fuzz_check(image_write(image, offset, bytes, random_next(state) % 20000) == BLOCK_DONE, "a valid write failed");
     }
-    check(image->type->write_zeroes(image, 65536, 8192, false) == BLOCK_DONE, "valid zeroes failed");
+    fuzz_check(image->type->write_zeroes(image, 65536, 8192, false) == BLOCK_DONE, "valid zeroes failed");
 }
 
 static void sample_pack(struct image *image)
@@ -100,10 +95,10 @@ static void sample_pack(struct image *image)
     struct qcow2_writer *writer;
     uint8_t *bytes = calloc(1, image->cluster_size);
 
-    check(bytes && qcow2_writer_create(image, &writer) == STATUS_OK, "no memory");
+    fuzz_check(bytes && qcow2_writer_create(image, &writer) == STATUS_OK, "no memory");
     for (uint64_t at = DISK / 2; at + image->cluster_size <= DISK; at += image->cluster_size) {
         memset(bytes, (int)(at >> 12), image->cluster_size / 2);
-        check(qcow2_writer_put(writer, at, bytes) == BLOCK_DONE, "valid packing failed");
+        fuzz_check(qcow2_writer_put(writer, at, bytes) == BLOCK_DONE, "valid packing failed");
     }
     qcow2_writer_destroy(writer);
     free(bytes);
@@ -123,17 +118,18 @@ static void sample_make(struct sample *sample, unsigned number)
     struct image *image;
     int fd = memory_file("", 0);
 
-    check(file_adopt(&file, fcntl(fd, F_DUPFD_CLOEXEC, 0), "image", FILE_WRITE) == STATUS_OK, "cannot adopt");
-    check(qcow2_create(&file, &layout) == STATUS_OK, "cannot make an image");
+    fuzz_check(file_adopt(&file, fcntl(fd, F_DUPFD_CLOEXEC, 0), "image", FILE_WRITE) == STATUS_OK, "cannot adopt");
+    fuzz_check(qcow2_create(&file, &layout) == STATUS_OK, "cannot make an image");
     file_close(&file);
-    check(open_memory(fd, false, false, &image) == STATUS_OK, "cannot open a valid image");
+    fuzz_check(open_memory(fd, false, false, &image) == STATUS_OK, "cannot open a valid image");
     if (number % 2 == 0)
         sample_pack(image);
     else
         sample_write(image, &state);
-    check(image_close(image) == BLOCK_DONE, "cannot close a valid image");
+    fuzz_check(image_close(image) == BLOCK_DONE, "cannot close a valid image");
     off_t size = lseek(fd, 0, SEEK_END);
-    check(size > 0 && size <= FILE_MOST && pread(fd, sample->bytes, (size_t)size, 0) == size, "cannot read it back");
+    fuzz_check(size > 0 && size <= FILE_MOST && pread(fd, sample->bytes, (size_t)size, 0) == size,
+               "cannot read it back");
     sample->size = (size_t)size;
     sample->cluster_bits = layout.cluster_bits;
     close(fd);
@@ -263,8 +259,8 @@ static void step(struct image *image, uint64_t *state)
     }
     struct extent extent;
     image->type->map(image, offset, length, random_next(state) & 1, &extent);
-    check(extent.length > 0 && extent.length <= length, "an impossible extent");
-    check(result == BLOCK_DONE || result == BLOCK_ERROR || result == BLOCK_NO_SPACE, "an impossible result");
+    fuzz_check(extent.length > 0 && extent.length <= length, "an impossible extent");
+    fuzz_check(result == BLOCK_DONE || result == BLOCK_ERROR || result == BLOCK_NO_SPACE, "an impossible result");
 }
 
 static void try_check(int fd, bool repair)
@@ -275,7 +271,7 @@ static void try_check(int fd, bool repair)
     if (open_memory(fd, !repair, true, &image) != STATUS_OK)
         return;
     enum status status = qcow2_check(image, repair, &report);
-    check(status != STATUS_OK || report.repaired <= report.errors + report.leaks, "repaired more than there was");
+    fuzz_check(status != STATUS_OK || report.repaired <= report.errors + report.leaks, "repaired more than there was");
     (void)image_close(image);
 }
 
@@ -314,7 +310,7 @@ static void run_seed(uint64_t seed)
     const struct sample *sample = &samples[random_next(&state) % IMAGES];
     size_t size = sample->size;
 
-    current_seed = seed;
+    fuzz_seed(seed);
     memcpy(bytes, sample->bytes, size);
     for (uint64_t i = random_next(&state) % 6 + 1; i > 0; i--)
         mutate(bytes, sample, &state);
@@ -346,7 +342,7 @@ static void limit_files(void)
     struct rlimit limit = {.rlim_cur = 256 << 20, .rlim_max = 256 << 20};
 
     (void)signal(SIGXFSZ, SIG_IGN);
-    check(setrlimit(RLIMIT_FSIZE, &limit) == 0, "cannot limit files");
+    fuzz_check(setrlimit(RLIMIT_FSIZE, &limit) == 0, "cannot limit files");
 }
 
 int main(int argc, char **argv)

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "../unit/virtio_bench.h"
 #include "base/bits.h"
@@ -19,43 +18,15 @@
 
 enum { STEPS = 40, PIECES = 6, PAGES = 64 };
 
-static uint64_t current_seed, random_state;
+const char *fuzz_command;
+
 static struct bench bench;
 static const struct target *target;
 static struct virtio *virtio;
 
-void fuzz_check(bool good, const char *what)
-{
-    if (good)
-        return;
-    (void)fprintf(stderr, "fuzz_virtio: %s (seed %llu)\n", what, (unsigned long long)current_seed);
-    abort();
-}
-
-/* SplitMix64: any seed will do. */
-uint64_t fuzz_next(void)
-{
-    uint64_t z = random_state += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
-uint64_t fuzz_below(uint64_t limit)
-{
-    return fuzz_next() % limit;
-}
-
 bool fuzz_one_in(unsigned count)
 {
     return fuzz_below(count) == 0;
-}
-
-void fuzz_fill(void *bytes, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        ((uint8_t *)bytes)[i] = (uint8_t)fuzz_next();
 }
 
 struct bench *fuzz_bench(void)
@@ -328,9 +299,8 @@ static void step(void)
     }
 }
 
-static void run_one(uint64_t seed)
+static void run_one(void)
 {
-    random_state = current_seed = seed;
     virtio = target->make();
     bench_init(&bench, virtio);
     machine_add_device(&bench.fake.machine, &virtio->device);
@@ -345,18 +315,9 @@ static void run_one(uint64_t seed)
     fuzz_check(virtio->held == 0, "buffers are held although nothing is under way");
 }
 
-static void print_seed(void)
-{
-    (void)fprintf(stderr, "fuzz_virtio: failed; repeat with: fuzz_virtio %s 1 %llu\n", target->name,
-                  (unsigned long long)current_seed);
-}
-
-void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
-
 int main(int argc, char **argv)
 {
-    uint64_t runs = argc > 2 ? strtoull(argv[2], NULL, 0) : 10000;
-    uint64_t seed = argc > 3 ? strtoull(argv[3], NULL, 0) : (uint64_t)time(NULL) << 20;
+    static char command[32];
 
     for (size_t i = 0; i < fuzz_target_count && argc > 1; i++)
         if (strcmp(argv[1], fuzz_targets[i].name) == 0)
@@ -365,11 +326,7 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "usage: fuzz_virtio DEVICE [RUNS [SEED]]\n");
         return 2;
     }
-    if (__sanitizer_set_death_callback)
-        __sanitizer_set_death_callback(print_seed);
-    printf("fuzz_virtio: %llu runs of %s from seed %llu\n", (unsigned long long)runs, target->name,
-           (unsigned long long)seed);
-    for (uint64_t i = 0; i < runs; i++)
-        run_one(seed + i);
-    return 0;
+    (void)snprintf(command, sizeof(command), "fuzz_virtio %s", target->name);
+    fuzz_command = command;
+    return fuzz_main(argc - 1, argv + 1, run_one, NULL);
 }

@@ -1,10 +1,12 @@
-/* What the virtio fuzzer's driver knows of each device, and the random numbers that all of them share. */
+/* What the virtio fuzzer's driver knows of each device. */
 #ifndef LODGE_TESTS_FUZZ_FUZZ_VIRTIO_H
 #define LODGE_TESTS_FUZZ_FUZZ_VIRTIO_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "fuzz.h"
 
 struct bench;
 struct bench_buffer;
@@ -21,11 +23,7 @@ struct target {
 extern const struct target fuzz_targets[];
 extern const size_t fuzz_target_count;
 
-uint64_t fuzz_next(void);
-uint64_t fuzz_below(uint64_t limit);
 bool fuzz_one_in(unsigned count);
-void fuzz_fill(void *bytes, size_t size);
-void fuzz_check(bool good, const char *what);
 struct bench *fuzz_bench(void);
 
 #endif

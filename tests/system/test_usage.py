@@ -98,7 +98,6 @@ class Usage(lodge.TestCase):
             ("--trace-file needs --trace", "run", "--trace-file", "x"),
             # These belong to versions to come.
             ("nothing to boot", "run", "-d", "disk.img"),
-            ("unknown option -n;", "run", "-n", "user"),
             ("unknown option --control;", "run", "--control", "x"),
         ]:
             errors = self.refuse(lodge.EXIT_USAGE, text, *arguments)

@@ -279,7 +279,7 @@ class Virtio(lodge.TestCase):
         odd.write_bytes(b"x" * 1000)
         kernel = ["run", "--engine", lodge.ENGINE, "--kernel", self.modules + "/vmlinuz"]
         for option, spec, said in (
-            ("-d", f"{self.folder}/none", "No such file"), ("-d", str(odd), "multiple of 512"),
+            ("-d", f"{self.folder}/none", "No such file"),
             ("-d", str(self.folder), "disk"), ("-d", f"{odd},format=vmdk", "vmdk"),
             ("-d", f"{odd},serial={'x' * 21}", "20"), ("-d", f"{odd},what", "'what'"), ("-d", "", "file"),
             ("--vsock", str(taken), "in use"), ("--vsock", f"{self.folder}/v,cid=2", "cid=2"),

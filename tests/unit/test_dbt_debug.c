@@ -495,6 +495,33 @@ static void faulting_access(void **state)
     expect_stop(DEBUG_STEPPED, AT_HANDLER + 16 * VECTOR_GP);
 }
 
+/* A repetition that would go a stretch at a time stops at the element that is watched. */
+static void repeated_writes(void **state)
+{
+    const struct debug_control points = {.point_count = 1, .points = {{AT_DATA + 4, 4, DEBUG_WRITE}}};
+    static const char *const codes[] = {"\xf3\xaa\xf4", "\xf3\xa4\xf4"}; /* rep stosb; rep movsb; hlt */
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        start(codes[i], 3, 0);
+        memset(ram + AT_DATA, 0, 16);
+        memset(ram + AT_DATA + 0x1000, 0x5a, 16);
+        cpu.gpr[GPR_RDI] = AT_DATA;
+        cpu.gpr[GPR_RSI] = AT_DATA + 0x1000;
+        cpu.gpr[GPR_RCX] = 8;
+        cpu.gpr[GPR_RAX] = 0x5a;
+        assert_int_equal(vcpu_set_state(vcpu, &cpu), STATUS_OK);
+        control(&points);
+        expect_stop(DEBUG_POINT, AT_CODE);
+        assert_int_equal(cpu.gpr[GPR_RCX], 3);
+        assert_int_equal(ram[AT_DATA + 4], 0x5a);
+        assert_int_equal(ram[AT_DATA + 5], 0);
+        watch_nothing();
+        expect_halt(2);
+        assert_int_equal(ram[AT_DATA + 7], 0x5a);
+    }
+}
+
 static void bad_points_are_refused(void **state)
 {
     struct debug_control points = {.point_count = 1, .points = {{AT_DATA + 1, 4, DEBUG_ACCESS}}};
@@ -536,6 +563,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(four_execute_points, setup, teardown),
         cmocka_unit_test_setup_teardown(access_points, setup, teardown),
         cmocka_unit_test_setup_teardown(write_points, setup, teardown),
+        cmocka_unit_test_setup_teardown(repeated_writes, setup, teardown),
         cmocka_unit_test_setup_teardown(guest_debug_registers, setup, teardown),
         cmocka_unit_test_setup_teardown(faulting_access, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_points_are_refused, setup, teardown),

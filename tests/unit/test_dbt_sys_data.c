@@ -231,8 +231,8 @@ static void fill_state(uint64_t in_use)
     cpu.xsave[XSAVE_FTW] = 0x5a;
     store_le(cpu.xsave + XSAVE_MXCSR, 4, 0x1fa0);
     store_le(cpu.xsave + XSAVE_MXCSR_MASK, 4, 0x2ffff);
-    memset(cpu.xsave + XSAVE_BV, 0, 64);
-    store_le(cpu.xsave + XSAVE_BV, 8, in_use);
+    memset(cpu.xsave + XSAVE_XSTATE_BV, 0, 64);
+    store_le(cpu.xsave + XSAVE_XSTATE_BV, 8, in_use);
     cpu.xcr0 = host_components();
 }
 
@@ -296,7 +296,7 @@ static void check_save(enum native what, uint64_t in_use, uint64_t mask)
     fill_state(in_use);
     memcpy(image, cpu.xsave, sizeof(image));
     memset(area, 0xa5, sizeof(area));
-    memset(area + XSAVE_BV, 0, 64);
+    memset(area + XSAVE_XSTATE_BV, 0, 64);
     memcpy(fx.memory + AT_DATA, area, sizeof(area));
     native_run(what, image, area, mask);
     set_mask(mask);
@@ -368,14 +368,14 @@ static void test_xsave_faults(void **state)
     cpu.gpr[RBX] = AT_DATA + 32;
     EXPECT_FAULT(VECTOR_GP, 0, 0x48, 0x0f, 0xae, 0x23);
     cpu.gpr[RBX] = AT_DATA;
-    poke(AT_DATA + XSAVE_BV, 8, 1 << 9); /* not in XCR0 */
+    poke(AT_DATA + XSAVE_XSTATE_BV, 8, 1 << 9); /* not in XCR0 */
     EXPECT_FAULT(VECTOR_GP, 0, 0x48, 0x0f, 0xae, 0x2b);
-    poke(AT_DATA + XSAVE_BV, 8, 3);
-    poke(AT_DATA + XSAVE_COMP_BV, 8, 1);
+    poke(AT_DATA + XSAVE_XSTATE_BV, 8, 3);
+    poke(AT_DATA + XSAVE_XCOMP_BV, 8, 1);
     EXPECT_FAULT(VECTOR_GP, 0, 0x48, 0x0f, 0xae, 0x2b);
-    poke(AT_DATA + XSAVE_COMP_BV, 8, 1ull << 63 | 1); /* compacted, without SSE */
+    poke(AT_DATA + XSAVE_XCOMP_BV, 8, 1ull << 63 | 1); /* compacted, without SSE */
     EXPECT_FAULT(VECTOR_GP, 0, 0x48, 0x0f, 0xae, 0x2b);
-    poke(AT_DATA + XSAVE_COMP_BV, 8, 0);
+    poke(AT_DATA + XSAVE_XCOMP_BV, 8, 0);
     poke(AT_DATA + XSAVE_MXCSR, 4, 0x80000000);
     EXPECT_FAULT(VECTOR_GP, 0, 0x48, 0x0f, 0xae, 0x2b);
     cpu.gpr[RBX] = AT_DATA;
@@ -426,7 +426,7 @@ static void test_fxsave_and_environment(void **state)
     assert_int_equal(load_le(cpu.xsave + XSAVE_FCW, 2), FCW_FNINIT);
     assert_int_equal(load_le(cpu.xsave + XSAVE_FSW, 2), 0);
     assert_int_equal(cpu.xsave[XSAVE_FTW], 0); /* all empty, though the registers keep their contents */
-    assert_true(RUN(0xdd, 0x23)); /* frstor [rbx] */
+    assert_true(RUN(0xdd, 0x23));              /* frstor [rbx] */
     assert_int_equal(cpu.xsave[XSAVE_FTW], 0x5a);
     assert_int_equal(load_le(cpu.xsave + XSAVE_ST + 16 + 8, 2), 0x3fff);
     poke(AT_DATA, 2, 0x37e); /* an unmasked exception, pending: ES follows */

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/bits.h"
+#include "base/memory.h"
 #include "dev/virtio/virtio.h"
 
 /* One descriptor, read once. */
@@ -86,6 +88,21 @@ static inline uint16_t guest_load16(const uint8_t *from)
 static inline void guest_store16(uint8_t *to, uint16_t value)
 {
     __atomic_store_n((uint16_t *)(void *)to, value, __ATOMIC_RELEASE);
+}
+
+/* Reads guest memory once, however often the driver changes it; flags_at, link_at: where the ring's form has these. */
+static inline struct virtio_desc virtio_desc_load(const uint8_t *from, unsigned flags_at, unsigned link_at)
+{
+    uint8_t bytes[VIRTIO_DESC_SIZE];
+
+    memcpy(bytes, from, sizeof(bytes));
+    __asm__ volatile("" ::: "memory");
+    return (struct virtio_desc){
+        .address = load_le(bytes, 8),
+        .length = (uint32_t)load_le(bytes + 8, 4),
+        .flags = (uint16_t)load_le(bytes + flags_at, 2),
+        .link = (uint16_t)load_le(bytes + link_at, 2),
+    };
 }
 
 /* Between writing one thing for the driver and reading another of his. */

@@ -3,7 +3,6 @@
  * (VIRTIO_DESC_AVAIL equals it, VIRTIO_DESC_USED does not: available) or the device's.
  */
 #include "base/bits.h"
-#include "base/memory.h"
 #include "core/memory.h"
 #include "dev/virtio/queue_internal.h"
 
@@ -37,20 +36,6 @@ uint16_t ring_packed_back(uint16_t position, unsigned by, unsigned size)
     return (uint16_t)((index - by) | wrap);
 }
 
-static struct virtio_desc packed_load(const uint8_t *from)
-{
-    uint8_t bytes[VIRTIO_DESC_SIZE];
-
-    memcpy(bytes, from, sizeof(bytes));
-    __asm__ volatile("" ::: "memory");
-    return (struct virtio_desc){
-        .address = load_le(bytes, 8),
-        .length = (uint32_t)load_le(bytes + 8, 4),
-        .link = (uint16_t)load_le(bytes + DESC_ID, 2),
-        .flags = (uint16_t)load_le(bytes + DESC_FLAGS, 2),
-    };
-}
-
 static bool packed_is_available(const struct virtio_queue *ring, uint16_t position)
 {
     uint16_t flags = guest_load16(ring->descriptors + VIRTIO_DESC_SIZE * (size_t)position_index(position) + DESC_FLAGS);
@@ -69,7 +54,7 @@ static bool packed_walk_indirect(struct virtio *virtio, unsigned queue, const st
     if (table == NULL)
         return false;
     for (unsigned i = 0; i < count; i++) {
-        struct virtio_desc desc = packed_load(table + VIRTIO_DESC_SIZE * (size_t)i);
+        struct virtio_desc desc = virtio_desc_load(table + VIRTIO_DESC_SIZE * (size_t)i, DESC_FLAGS, DESC_ID);
 
         if (!virtio_chain_add(virtio, chain, &desc))
             return false;
@@ -85,7 +70,8 @@ static enum ring_pop packed_walk(struct virtio *virtio, unsigned queue, struct v
     uint16_t position = state->next_available;
 
     for (unsigned left = state->size - ring->in_flight; left > 0; left--) {
-        struct virtio_desc desc = packed_load(ring->descriptors + VIRTIO_DESC_SIZE * (size_t)position_index(position));
+        struct virtio_desc desc = virtio_desc_load(
+            ring->descriptors + VIRTIO_DESC_SIZE * (size_t)position_index(position), DESC_FLAGS, DESC_ID);
         bool indirect = desc.flags & VIRTIO_DESC_INDIRECT, next = desc.flags & VIRTIO_DESC_NEXT;
 
         if (indirect && next) {

@@ -1,25 +1,13 @@
 /* Split virtqueues (2.7). */
 #include "base/bits.h"
-#include "base/memory.h"
 #include "core/memory.h"
 #include "dev/virtio/queue_internal.h"
 
+/* A descriptor: address, length, flags, next. */
+enum { DESC_FLAGS = 12, DESC_NEXT = 14 };
+
 /* The driver's area: flags, index, ring, used_event. The device's: flags, index, elements, avail_event. */
 enum { RING_FLAGS = 0, RING_INDEX = 2, RING_START = 4, USED_ELEMENT = 8 };
-
-static struct virtio_desc split_load(const uint8_t *from)
-{
-    uint8_t bytes[VIRTIO_DESC_SIZE];
-
-    memcpy(bytes, from, sizeof(bytes));
-    __asm__ volatile("" ::: "memory");
-    return (struct virtio_desc){
-        .address = load_le(bytes, 8),
-        .length = (uint32_t)load_le(bytes + 8, 4),
-        .flags = (uint16_t)load_le(bytes + 12, 2),
-        .link = (uint16_t)load_le(bytes + 14, 2),
-    };
-}
 
 /* Follows the chain from its head; each descriptor is read once, and no more of them than the table has. */
 static enum ring_pop split_walk(struct virtio *virtio, unsigned queue, unsigned head, struct virtio_chain *chain)
@@ -35,7 +23,7 @@ static enum ring_pop split_walk(struct virtio *virtio, unsigned queue, unsigned 
             virtio_break(virtio, queue, "a descriptor outside of its table");
             return RING_BROKEN;
         }
-        desc = split_load(table + (size_t)at * VIRTIO_DESC_SIZE);
+        desc = virtio_desc_load(table + (size_t)at * VIRTIO_DESC_SIZE, DESC_FLAGS, DESC_NEXT);
         if (desc.flags & VIRTIO_DESC_INDIRECT) {
             if (indirect || desc.flags & VIRTIO_DESC_NEXT) {
                 virtio_break(virtio, queue, "an indirect table where there can be none");

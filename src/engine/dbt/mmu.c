@@ -582,9 +582,9 @@ bool mmu_compare_exchange(struct dbt_vcpu *c, enum mmu_index mmu, uint64_t linea
     return done;
 }
 
-uint8_t *mmu_page(struct dbt_vcpu *c, uint64_t linear, enum mmu_access access)
+uint8_t *mmu_page_to_read(struct dbt_vcpu *c, uint64_t linear)
 {
-    uint8_t *host = hit(c, c->mmu, linear, 1, access);
+    uint8_t *host = hit(c, c->mmu, linear, 1, MMU_READ);
     uint64_t physical;
     bool direct;
 
@@ -593,8 +593,27 @@ uint8_t *mmu_page(struct dbt_vcpu *c, uint64_t linear, enum mmu_access access)
     if (watching(c) && page_watched(c, linear))
         return NULL;
     check_canonical(c, linear, 1, VECTOR_GP);
-    host = translate(c, c->mmu, linear, access, &physical, &direct);
-    return access == MMU_WRITE && !direct ? NULL : host;
+    return translate(c, c->mmu, linear, MMU_READ, &physical, &direct);
+}
+
+uint8_t *mmu_page_to_write(struct dbt_vcpu *c, uint64_t linear, uint64_t *code)
+{
+    uint8_t *host = hit(c, c->mmu, linear, 1, MMU_WRITE);
+    bool direct, read_only;
+    uint64_t page;
+
+    *code = NO_CODE;
+    if (host)
+        return host;
+    if (watching(c) && page_watched(c, linear))
+        return NULL;
+    check_canonical(c, linear, 1, VECTOR_GP);
+    host = translate(c, c->mmu, linear, MMU_WRITE, code, &direct);
+    if (direct)
+        *code = NO_CODE;
+    else if (host && (!ram_page(c->dbt, *code, &page, &read_only) || read_only))
+        return NULL;
+    return host;
 }
 
 /* ---- flushes ---- */

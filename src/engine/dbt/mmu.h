@@ -52,8 +52,13 @@ void mmu_flush_page(struct dbt_vcpu *c, uint64_t linear);
  */
 bool mmu_lookup(struct dbt_vcpu *c, uint64_t linear, uint64_t *physical);
 
+#define NO_CODE UINT64_MAX
+
 /* The host address of a linear one, good to the end of its page; NULL when it must be accessed piece by piece. Faults raise. */
-uint8_t *mmu_page(struct dbt_vcpu *c, uint64_t linear, enum mmu_access access);
+uint8_t *mmu_page_to_read(struct dbt_vcpu *c, uint64_t linear);
+
+/* The same. *code is NO_CODE, or the physical address: code_written() must be told of what has been written there. */
+uint8_t *mmu_page_to_write(struct dbt_vcpu *c, uint64_t linear, uint64_t *code);
 
 /*
  * The map of guest memory has changed (c->remapped): no TLB entry may be of the old one. In the middle of an access

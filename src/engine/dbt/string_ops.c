@@ -8,6 +8,7 @@
 
 #include <Zydis/Mnemonic.h>
 
+#include "engine/dbt/engine.h"
 #include "engine/dbt/mmu.h"
 #include "engine/dbt/run.h"
 
@@ -148,11 +149,14 @@ static uint64_t move_some(const struct string_state *s)
     uint64_t from = source(s, MMU_READ);
     uint64_t to = destination_after(s, from);
     uint64_t count = plain(s) ? least(remaining(s), least(stretch(s, from), stretch(s, to))) : 0;
-    uint8_t *host_from = count ? mmu_page(c, from, MMU_READ) : NULL;
-    uint8_t *host_to = host_from ? mmu_page(c, to, MMU_WRITE) : NULL;
+    uint8_t *host_from = count ? mmu_page_to_read(c, from) : NULL;
+    uint64_t code;
+    uint8_t *host_to = host_from ? mmu_page_to_write(c, to, &code) : NULL;
 
     if (host_to) {
         copy_elements(host_to, host_from, count, s->size);
+        if (code != NO_CODE)
+            code_written(c, code, count * s->size);
         return count;
     }
     mmu_write(c, to, s->size, mmu_read(c, from, s->size));
@@ -199,10 +203,13 @@ static uint64_t store_some(const struct string_state *s)
     struct dbt_vcpu *c = s->c;
     uint64_t to = destination(s, MMU_WRITE);
     uint64_t count = plain(s) ? least(remaining(s), stretch(s, to)) : 0;
-    uint8_t *host = count ? mmu_page(c, to, MMU_WRITE) : NULL;
+    uint64_t code;
+    uint8_t *host = count ? mmu_page_to_write(c, to, &code) : NULL;
 
     if (host) {
         fill_elements(host, c->gpr[GPR_RAX], count, s->size);
+        if (code != NO_CODE)
+            code_written(c, code, count * s->size);
         return count;
     }
     mmu_write(c, to, s->size, c->gpr[GPR_RAX]);
@@ -296,7 +303,7 @@ static uint64_t scan_some(const struct string_state *s, uint64_t *flags)
     struct dbt_vcpu *c = s->c;
     uint64_t at = destination(s, MMU_READ);
     uint64_t count = s->repeated && plain(s) ? least(remaining(s), stretch(s, at)) : 0;
-    const uint8_t *host = count ? mmu_page(c, at, MMU_READ) : NULL;
+    const uint8_t *host = count ? mmu_page_to_read(c, at) : NULL;
 
     if (host)
         return scan_elements(host, c->gpr[GPR_RAX], count, s->size, s->insn->rep, flags);

@@ -8,13 +8,8 @@
 enum {
     FSW_ES = 0x80,
     FSW_B = 0x8000,
-    FSW_TOP_SHIFT = 11,
     FCW_MASKS = 0x3f,
     REGISTER_BYTES = 10,
-    TAG_VALID = 0,
-    TAG_ZERO = 1,
-    TAG_SPECIAL = 2,
-    TAG_EMPTY = 3
 };
 
 static void require_fxsave(struct dbt_vcpu *c)
@@ -80,44 +75,6 @@ void op_fxrstor(struct dbt_vcpu *c, const struct insn *insn)
     insn_done(c, insn);
 }
 
-/* The two-bit tag of one register from its contents. */
-static unsigned tag_of(const uint8_t *st)
-{
-    uint64_t mantissa = load_le(st, 8);
-    unsigned exponent = (unsigned)load_le(st + 8, 2) & 0x7fff;
-
-    if (exponent == 0x7fff)
-        return TAG_SPECIAL;
-    if (exponent == 0)
-        return mantissa == 0 ? TAG_ZERO : TAG_SPECIAL;
-    return mantissa >> 63 ? TAG_VALID : TAG_SPECIAL;
-}
-
-/* The full tag word; the image has one bit for each physical register: not empty. */
-static unsigned tags_expand(const struct dbt_vcpu *c)
-{
-    unsigned top = (unsigned)load_le(c->xsave + XSAVE_FSW, 2) >> FSW_TOP_SHIFT & 7, tags = 0;
-
-    for (unsigned i = 0; i < 8; i++) {
-        bool full = c->xsave[XSAVE_FTW] >> i & 1;
-        unsigned tag = full ? tag_of(c->xsave + XSAVE_ST + 16 * ((i - top) & 7)) : TAG_EMPTY;
-
-        tags |= tag << (2 * i);
-    }
-    return tags;
-}
-
-static uint8_t tags_abridge(unsigned tags)
-{
-    unsigned abridged = 0;
-
-    for (unsigned i = 0; i < 8; i++) {
-        if ((tags >> (2 * i) & 3) != TAG_EMPTY)
-            abridged |= 1u << i;
-    }
-    return (uint8_t)abridged;
-}
-
 /* ES and B say whether an unmasked exception is pending. */
 static void summary_update(struct dbt_vcpu *c)
 {
@@ -138,7 +95,8 @@ static unsigned environment_size(const struct insn *insn)
 /* Control, status and tag word; the pointers are zero. 32-bit forms have ones in the unused upper halves. */
 static void environment_make(const struct dbt_vcpu *c, const struct insn *insn, uint8_t *to)
 {
-    const uint64_t words[3] = {load_le(c->xsave + XSAVE_FCW, 2), load_le(c->xsave + XSAVE_FSW, 2), tags_expand(c)};
+    const uint64_t words[3] = {load_le(c->xsave + XSAVE_FCW, 2), load_le(c->xsave + XSAVE_FSW, 2),
+                               x87_tags_expand(c->xsave)};
     unsigned step = environment_size(insn) / 7;
 
     for (unsigned i = 0; i < environment_size(insn); i++)
@@ -151,7 +109,7 @@ static void environment_make(const struct dbt_vcpu *c, const struct insn *insn, 
 
 static unsigned top_of(const struct dbt_vcpu *c)
 {
-    return (unsigned)load_le(c->xsave + XSAVE_FSW, 2) >> FSW_TOP_SHIFT & 7;
+    return fsw_top((unsigned)load_le(c->xsave + XSAVE_FSW, 2));
 }
 
 /* The image holds the registers in stack order: a new TOP moves them there, not in the processor. */
@@ -173,7 +131,7 @@ static void environment_take(struct dbt_vcpu *c, const struct insn *insn, const 
         c->xsave[i] = 0;
     store_le(c->xsave + XSAVE_FCW, 2, load_le(from, 2) | 0x40); /* bit 6 is always one */
     store_le(c->xsave + XSAVE_FSW, 2, load_le(from + step, 2));
-    c->xsave[XSAVE_FTW] = tags_abridge((unsigned)load_le(from + 2 * step, 2));
+    c->xsave[XSAVE_FTW] = x87_tags_abridge((uint16_t)load_le(from + 2 * step, 2));
     registers_turn(c, top, top_of(c));
     summary_update(c);
 }

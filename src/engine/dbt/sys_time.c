@@ -10,13 +10,7 @@
 
 #include "port/clock.h"
 
-enum {
-    KVM_TIMING_LEAF = 0x40000010,
-    SYSTEM_TIME_ENABLE = 1,
-    SYSTEM_TIME_SIZE = 32,
-    WALL_CLOCK_SIZE = 12,
-    TSC_STABLE = 1
-};
+enum { SYSTEM_TIME_ENABLE = 1, SYSTEM_TIME_SIZE = 32, WALL_CLOCK_SIZE = 12, TSC_STABLE = 1 };
 
 /* nanoseconds = ((ticks << shift) * multiplier) >> 32; a negative shift goes right. */
 struct scale {
@@ -39,7 +33,7 @@ uint64_t sys_tsc(const struct dbt_vcpu *c)
 
 static bool scale_make(const struct dbt_vcpu *c, struct scale *scale)
 {
-    uint64_t hz = sys_cpuid(c, KVM_TIMING_LEAF, 0).eax * 1000ull;
+    uint64_t hz = sys_cpuid(c, CPUID_TIMING, 0).eax * 1000ull;
 
     scale->shift = 0;
     if (hz == 0)

@@ -118,13 +118,13 @@ static void save_standard(struct dbt_vcpu *c, const struct insn *insn, bool skip
     mask = requested(c);
     area.components = mask;
     area_open(c, insn, &area, MMU_WRITE);
-    header = mmu_read(c, area.linear + XSAVE_BV, 8);
+    header = mmu_read(c, area.linear + XSAVE_XSTATE_BV, 8);
     vector_save(c);
     in_use = xstate_in_use(c);
     save_components(c, &area, skip_initial ? mask & in_use : mask, in_use);
     if (mask & (XCR0_SSE | XCR0_AVX))
         save_mxcsr(c, &area);
-    mmu_write(c, area.linear + XSAVE_BV, 8, (header & ~mask) | (in_use & mask));
+    mmu_write(c, area.linear + XSAVE_XSTATE_BV, 8, (header & ~mask) | (in_use & mask));
     insn_done(c, insn);
 }
 
@@ -160,8 +160,8 @@ void op_xsavec(struct dbt_vcpu *c, const struct insn *insn)
     save_components(c, &area, saved, xstate_in_use(c));
     if (saved & XCR0_SSE)
         save_mxcsr(c, &area);
-    mmu_write(c, area.linear + XSAVE_BV, 8, saved);
-    mmu_write(c, area.linear + XSAVE_COMP_BV, 8, mask | BIT64(COMPACTED));
+    mmu_write(c, area.linear + XSAVE_XSTATE_BV, 8, saved);
+    mmu_write(c, area.linear + XSAVE_XCOMP_BV, 8, mask | BIT64(COMPACTED));
     insn_done(c, insn);
 }
 
@@ -173,7 +173,7 @@ static uint64_t header_read(struct dbt_vcpu *c, const struct insn *insn, struct 
     area->linear = insn_linear(c, insn, XSAVE_EXTENDED, MMU_READ);
     if (area->linear & 63)
         raise_fault(c, VECTOR_GP, 0);
-    mmu_read_block(c, area->linear + XSAVE_BV, header, HEADER);
+    mmu_read_block(c, area->linear + XSAVE_XSTATE_BV, header, HEADER);
     area->compacted = header[1] >> COMPACTED & 1;
     for (unsigned i = area->compacted ? 2 : 1; i < (area->compacted ? 8 : 3); i++)
         reserved |= header[i];

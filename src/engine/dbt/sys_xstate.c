@@ -26,12 +26,12 @@ void xstate_layout_get(const struct dbt_vcpu *c, struct xstate_layout *layout)
 
 uint64_t xstate_in_use(const struct dbt_vcpu *c)
 {
-    return load_le(c->xsave + XSAVE_BV, 8);
+    return load_le(c->xsave + XSAVE_XSTATE_BV, 8);
 }
 
 static void set_in_use(struct dbt_vcpu *c, uint64_t components)
 {
-    store_le(c->xsave + XSAVE_BV, 8, components);
+    store_le(c->xsave + XSAVE_XSTATE_BV, 8, components);
 }
 
 void xstate_reset(struct dbt_vcpu *c, uint64_t components)

@@ -6,6 +6,7 @@
 #define LODGE_ENGINE_DBT_SYS_XSTATE_H
 
 #include "engine/dbt/state.h"
+#include "x86/xsave.h"
 
 /* Offset and size of a state component in c->xsave and in a standard-format area. Size 0: not there. */
 struct xstate_component {
@@ -30,22 +31,5 @@ void require_xsave(struct dbt_vcpu *c);
 void require_x87(struct dbt_vcpu *c);
 /* Moves the state to c->xsave, and raises #MF for an unmasked x87 exception that is pending. */
 void require_no_x87_pending(struct dbt_vcpu *c);
-
-enum {
-    XSAVE_FCW = 0,
-    XSAVE_FSW = 2,
-    XSAVE_FTW = 4,
-    XSAVE_FOP = 6,
-    XSAVE_FIP = 8,
-    XSAVE_FDP = 16,
-    XSAVE_MXCSR = 24,
-    XSAVE_MXCSR_MASK = 28,
-    XSAVE_ST = 32,
-    XSAVE_XMM = 160,
-    XSAVE_LEGACY = 512,
-    XSAVE_BV = 512,
-    XSAVE_COMP_BV = 520,
-    XSAVE_EXTENDED = 576
-};
 
 #endif

@@ -8,7 +8,7 @@
 #include "engine/kvm/engine.h"
 #include "port/log.h"
 #include "x86/msr.h"
-#include "x86/regs.h"
+#include "x86/xsave.h"
 
 enum { SUPPORTED_ENTRIES = 256, KVM_CLOCK_FEATURES = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 24 };
 
@@ -80,7 +80,7 @@ enum status kvm_limits(struct cpuid_request *request)
     status = kvm_open(&kvm);
     if (status != STATUS_OK)
         return status;
-    request->xcr0_allowed = XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512;
+    request->xcr0_allowed = XSAVE_COMPONENTS;
     request->kvm_features = KVM_CLOCK_FEATURES;
     request->one_gib_pages = true;
     request->arch_capabilities = read_arch_capabilities(kvm);

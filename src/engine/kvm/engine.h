@@ -26,6 +26,9 @@ enum {
     MESSAGES = 256,
 };
 
+/* Pins and inputs of the controllers that have no wire of their own: the timer's and the cascade's. */
+enum { TIMER_PIN = 2, TIMER_IRQ = 0, CASCADE_IRQ = 2, PIC_HALF = 8 };
+
 /* A message-signalled interrupt that has been sent before: writing to fd sends it again. */
 struct kvm_message {
     uint64_t address;

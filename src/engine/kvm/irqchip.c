@@ -11,8 +11,6 @@
 #include "port/log.h"
 #include "x86/msr.h"
 
-enum { TIMER_PIN = 2, TIMER_IRQ = 0, CASCADE_IRQ = 2, PIC_HALF = 8 };
-
 /*
  * KVM makes up for ticks of the timer that a guest has missed, where our model merges them. That could be switched off,
  * for fifteen milliseconds at each start, while the kernel waits for all its processors.

@@ -13,7 +13,7 @@
 #include "engine/kvm/engine.h"
 #include "port/log.h"
 
-enum { TIMER_PIN = 2, CASCADE = 2, PIC_HALF = 8, WIRES = 2 + IOAPIC_PINS + PIC_PINS, ROUTES = WIRES + MESSAGES };
+enum { WIRES = 2 + IOAPIC_PINS + PIC_PINS, ROUTES = WIRES + MESSAGES };
 
 #define MESSAGE_REGION 0xfeeull
 enum { MESSAGE_REGION_SHIFT = 20 };
@@ -40,7 +40,7 @@ static void add_wires(struct routes *routes)
         if (pin != TIMER_PIN)
             add_wire(routes, GSI_IOAPIC + pin, KVM_IRQCHIP_IOAPIC, pin);
     for (uint32_t pin = 1; pin < PIC_PINS; pin++)
-        if (pin != CASCADE)
+        if (pin != CASCADE_IRQ)
             add_wire(routes, GSI_PIC + pin, pin < PIC_HALF ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
                      pin % PIC_HALF);
 }

@@ -11,11 +11,7 @@
 #include "x86/msr.h"
 #include "x86/regs.h"
 #include "x86/vectors.h"
-
-/* In the XSAVE image: which components it holds. */
-enum { XSAVE_XSTATE_BV = 512 };
-
-#define XSAVE_COMPONENTS (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512)
+#include "x86/xsave.h"
 
 /* --- general registers --- */
 
@@ -71,7 +67,7 @@ static struct kvm_segment segment_from(const struct segment_state *segment)
         .selector = segment->selector,
         .type = attributes & SEGMENT_TYPE,
         .s = (attributes & SEGMENT_S) != 0,
-        .dpl = (attributes & SEGMENT_DPL) >> SEGMENT_DPL_SHIFT,
+        .dpl = (uint8_t)((attributes & SEGMENT_DPL) >> SEGMENT_DPL_SHIFT),
         .present = (attributes & SEGMENT_P) != 0,
         .avl = (attributes & SEGMENT_AVL) != 0,
         .l = (attributes & SEGMENT_L) != 0,
@@ -335,6 +331,12 @@ static enum status set_all(const struct kvm_cpu *cpu, const struct cpu_state *st
     return status == STATUS_OK ? KVM_REQUEST(cpu->fd, KVM_SET_VCPU_EVENTS, &events) : status;
 }
 
+/* The frequency that the machine's CPUID tells; 0: none. */
+static uint32_t tsc_khz(const struct machine *machine)
+{
+    return cpuid_query(&machine->cpuid, CPUID_TIMING, 0, 0, 0, 0).eax;
+}
+
 /*
  * kvmclock is one line through the zero of the time stamp counters, as in the translator: nanoseconds that the counter
  * has run. Only for a guest that uses it already; before, KVM starts it with the machine, which comes to the same.
@@ -342,8 +344,7 @@ static enum status set_all(const struct kvm_cpu *cpu, const struct cpu_state *st
 static enum status set_clock(const struct kvm_cpu *cpu, const struct cpu_state *state)
 {
     const struct kvm_engine *kvm = kvm_engine_of(cpu->vcpu.engine);
-    const struct machine *machine = cpu->vcpu.machine;
-    uint64_t khz = cpuid_query(&machine->cpuid, 0x40000010, 0, 0, 0, 0).eax, ticks = state->tsc - state->tsc_adjust;
+    uint64_t khz = tsc_khz(cpu->vcpu.machine), ticks = state->tsc - state->tsc_adjust;
     struct kvm_clock_data clock = {0};
 
     if (cpu->vcpu.index != 0 || !(state->kvm_system_time & 1) || khz == 0)
@@ -399,13 +400,13 @@ uint64_t kvm_tsc(const struct vcpu *vcpu)
 }
 
 /*
- * The frequency that the machine's CPUID tells. A host whose own is further off than KVM tolerates and that cannot
- * scale is refused: the guest's clocks would drift.
+ * A host whose own frequency is further off than KVM tolerates and that cannot scale is refused: the guest's clocks
+ * would drift.
  */
 enum status kvm_state_prepare(struct kvm_cpu *cpu)
 {
     const struct cpuid_table *table = &cpu->vcpu.machine->cpuid;
-    uint32_t khz = cpuid_query(table, 0x40000010, 0, 0, 0, 0).eax;
+    uint32_t khz = tsc_khz(cpu->vcpu.machine);
     enum status status;
 
     if (ioctl(cpu->fd, KVM_SET_TSC_KHZ, (unsigned long)khz) < 0) {
