@@ -7,6 +7,8 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "backend/aio_internal.h"
 #include "backend/thread.h"
@@ -155,6 +157,29 @@ static bool uring_suffices(struct io_uring *ring)
     return good;
 }
 
+/* liburing 2.3 declares functions for these two requests, and its shared library does not have them. */
+static bool uring_register(const struct io_uring *ring, unsigned request, void *argument, unsigned count)
+{
+    return syscall(SYS_io_uring_register, ring->ring_fd, request, argument, count) == 0;
+}
+
+/*
+ * Operations of a ring are no system calls, and pass by every list of these: so it takes what is done here and nothing
+ * else, neither the opening of files nor sockets.
+ */
+static bool uring_restrict(struct io_uring *ring)
+{
+    static const uint8_t operations[] = {IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_NOP};
+    struct io_uring_restriction restrictions[ARRAY_LENGTH(operations)] = {0};
+
+    for (size_t i = 0; i < ARRAY_LENGTH(operations); i++) {
+        restrictions[i].opcode = IORING_RESTRICTION_SQE_OP;
+        restrictions[i].sqe_op = operations[i];
+    }
+    return uring_register(ring, IORING_REGISTER_RESTRICTIONS, restrictions, ARRAY_LENGTH(restrictions)) &&
+           uring_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+}
+
 enum status aio_uring_create(struct aio_engine **engine)
 {
     struct uring *uring = calloc(1, sizeof(*uring));
@@ -165,12 +190,12 @@ enum status aio_uring_create(struct aio_engine **engine)
     }
     uring->engine = (struct aio_engine){.name = "io_uring", .submit = uring_submit, .destroy = uring_destroy};
     uring->last = &uring->first;
-    if (io_uring_queue_init(URING_ENTRIES, &uring->ring, 0) != 0) {
+    if (io_uring_queue_init(URING_ENTRIES, &uring->ring, IORING_SETUP_R_DISABLED) != 0) {
         free(uring);
         return STATUS_UNSUPPORTED;
     }
     pthread_mutex_init(&uring->lock, NULL);
-    if (!uring_suffices(&uring->ring) ||
+    if (!uring_suffices(&uring->ring) || !uring_restrict(&uring->ring) ||
         backend_thread_start(&uring->thread, "lodge/disk-io", uring_thread, uring) != 0) {
         io_uring_queue_exit(&uring->ring);
         pthread_mutex_destroy(&uring->lock);
