@@ -111,7 +111,7 @@ static void *console_writer(void *argument)
 {
     struct host_console *console = argument;
 
-    sandbox_enter_thread(SANDBOX_WRITER);
+    (void)sandbox_enter_thread(SANDBOX_WRITER); /* it has the main thread's list at least */
     for (;;) {
         uint32_t posted = console_load(&console->posted);
         uint32_t queued = console_load(&console->head) - console->tail;

@@ -5,9 +5,11 @@
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,18 +17,18 @@
 #include "host/sandbox_internal.h"
 #include "port/log.h"
 
-enum { REMOVE = OPENER_FILES, SOCKET_HERE = 3 };
+enum { SOCKET_HERE = 3 };
+
+enum verb { OPEN, CONNECT, REMOVE };
+
+struct request {
+    uint32_t verb, number; /* of a path, a port, a socket */
+};
 
 /* An answer is errno, or 0 with a descriptor beside it. */
 union passed {
     struct cmsghdr header;
     uint8_t room[CMSG_SPACE(sizeof(int))];
-};
-
-struct opener_job {
-    const char *const *paths;
-    size_t count;
-    const char *removable;
 };
 
 /* --- the process --- */
@@ -47,19 +49,54 @@ static void answer(int error, int fd)
         _exit(1);
 }
 
-static void serve(const struct opener_job *job, uint8_t number)
+static int no_such_number(void)
 {
-    if (number == REMOVE) {
-        answer(job->removable && unlink(job->removable) == 0 ? 0 : ENOENT, -1);
-    } else if (number < job->count) {
-        int fd = open(job->paths[number], O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    errno = EINVAL;
+    return -1;
+}
 
-        answer(fd < 0 ? errno : 0, fd);
-        if (fd >= 0)
-            close(fd);
-    } else {
-        answer(EINVAL, -1);
+static int open_path(const struct opener_job *job, uint32_t number)
+{
+    if (number >= job->count || !job->paths[number])
+        return no_such_number();
+    return open(job->paths[number], O_RDONLY | O_CLOEXEC | O_NOCTTY);
+}
+
+static int connect_port(const struct opener_job *job, uint32_t port)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int size = job->ports ? snprintf(address.sun_path, sizeof(address.sun_path), "%s_%u", job->ports, port) : -1;
+
+    if (size < 0 || (size_t)size >= sizeof(address.sun_path))
+        return no_such_number();
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
+
+static void remove_socket(const struct opener_job *job, uint32_t number)
+{
+    if (number < OPENER_SOCKETS && job->sockets[number])
+        (void)unlink(job->sockets[number]);
+    answer(0, -1);
+}
+
+static void serve(const struct opener_job *job, const struct request *request)
+{
+    int fd;
+
+    if (request->verb == REMOVE) {
+        remove_socket(job, request->number);
+        return;
     }
+    fd = request->verb == CONNECT ? connect_port(job, request->number) : open_path(job, request->number);
+    answer(fd < 0 ? errno : 0, fd);
+    if (fd >= 0)
+        close(fd);
 }
 
 /* Nothing of the parent's stays open here: who waits for the end of its output must not wait for this process. */
@@ -74,15 +111,15 @@ static void let_go(int socket)
 static _Noreturn void opener_main(const struct opener_job *job, int socket)
 {
     const uint64_t to_read_files = BIT64(CAP_DAC_OVERRIDE) | BIT64(CAP_DAC_READ_SEARCH);
-    uint8_t number;
+    struct request request;
 
     let_go(socket);
     (void)prctl(PR_SET_NAME, "lodge/opener");
     if (geteuid() == 0)
         (void)sandbox_drop_capabilities(to_read_files);
     (void)sandbox_enter_opener(); /* a host that refuses it is told of where the parent enters */
-    while (recv(SOCKET_HERE, &number, sizeof(number), 0) == sizeof(number))
-        serve(job, number);
+    while (recv(SOCKET_HERE, &request, sizeof(request), 0) == sizeof(request))
+        serve(job, &request);
     _exit(0);
 }
 
@@ -102,26 +139,26 @@ static pid_t fork_deaf(void)
     return process;
 }
 
-enum status host_opener_start(struct host_opener *opener, const char *const *paths, size_t count, const char *removable)
+enum status host_opener_start(struct host_opener *opener, const struct opener_job *job)
 {
-    const struct opener_job job = {paths, count, removable};
     int ends[2];
 
     *opener = (struct host_opener){0};
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
-        log_error("cannot start the process that reads kernels anew: %s", strerror(errno));
+        log_error("cannot start the process that opens files from outside of the sandbox: %s", strerror(errno));
         return STATUS_IO;
     }
     pid_t process = fork_deaf();
     if (process == 0)
-        opener_main(&job, ends[1]);
+        opener_main(job, ends[1]);
     close(ends[1]);
     if (process < 0) {
-        log_error("cannot start the process that reads kernels anew: %s", strerror(errno));
+        log_error("cannot start the process that opens files from outside of the sandbox: %s", strerror(errno));
         close(ends[0]);
         return STATUS_NO_MEMORY;
     }
     *opener = (struct host_opener){.socket = ends[0], .process = process};
+    pthread_mutex_init(&opener->lock, NULL);
     return STATUS_OK;
 }
 
@@ -137,7 +174,7 @@ static int passed_descriptor(struct msghdr *message)
     return fd;
 }
 
-static int ask(const struct host_opener *opener, uint8_t number)
+static int ask_locked(const struct host_opener *opener, const struct request *request)
 {
     union passed passed;
     int error = EIO;
@@ -146,7 +183,7 @@ static int ask(const struct host_opener *opener, uint8_t number)
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = &passed, .msg_controllen = sizeof(passed)};
     ssize_t size;
 
-    if (send(opener->socket, &number, sizeof(number), MSG_NOSIGNAL) != sizeof(number))
+    if (send(opener->socket, request, sizeof(*request), MSG_NOSIGNAL) != sizeof(*request))
         return -1;
     do
         size = recvmsg(opener->socket, &message, MSG_CMSG_CLOEXEC);
@@ -159,19 +196,33 @@ static int ask(const struct host_opener *opener, uint8_t number)
     return passed_descriptor(&message);
 }
 
-int host_opener_open(struct host_opener *opener, size_t number)
+static int ask(struct host_opener *opener, enum verb verb, size_t number)
 {
-    if (opener->process == 0 || number >= OPENER_FILES) {
+    const struct request request = {.verb = verb, .number = (uint32_t)number};
+
+    if (opener->process == 0) {
         errno = EACCES;
         return -1;
     }
-    return ask(opener, (uint8_t)number);
+    pthread_mutex_lock(&opener->lock);
+    int answer = ask_locked(opener, &request);
+    pthread_mutex_unlock(&opener->lock);
+    return answer;
 }
 
-void host_opener_remove(struct host_opener *opener)
+int host_opener_open(struct host_opener *opener, size_t number)
 {
-    if (opener->process)
-        (void)ask(opener, REMOVE);
+    return ask(opener, OPEN, number);
+}
+
+int host_opener_connect(struct host_opener *opener, uint32_t port)
+{
+    return ask(opener, CONNECT, port);
+}
+
+void host_opener_remove(struct host_opener *opener, size_t number)
+{
+    (void)ask(opener, REMOVE, number);
 }
 
 void host_opener_stop(struct host_opener *opener)
@@ -180,5 +231,6 @@ void host_opener_stop(struct host_opener *opener)
         return;
     close(opener->socket);
     (void)waitpid(opener->process, NULL, 0);
+    pthread_mutex_destroy(&opener->lock);
     *opener = (struct host_opener){0};
 }

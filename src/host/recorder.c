@@ -190,7 +190,7 @@ static void *recorder_writer(void *argument)
     struct host_recorder *recorder = argument;
 
     (void)pthread_setname_np(pthread_self(), "lodge/trace");
-    sandbox_enter_thread(SANDBOX_WRITER);
+    (void)sandbox_enter_thread(SANDBOX_WRITER); /* it has the main thread's list at least */
     for (;;) {
         uint32_t posted = load(&recorder->posted);
         bool closing = atomic_load(&recorder->closing);

@@ -13,7 +13,8 @@
 /* Of this process, once and for ever; threads that start later look at it. */
 static struct {
     atomic_bool entered;
-    bool kvm;
+    bool has_filters;
+    struct sandbox sandbox;
 } inside;
 
 /* One line for a layer that this host does not give. */
@@ -39,20 +40,25 @@ static enum status change_user(const struct sandbox *sandbox)
 
 static enum status close_files(const struct sandbox *sandbox)
 {
-    if (sandbox_landlock())
+    if (sandbox_landlock(sandbox->slirp))
         return STATUS_OK;
-    if (sandbox_private_root())
+    if (sandbox_private_root()) {
+        if (sandbox->slirp)
+            log_warning(
+                "sandbox: this host has no Landlock: the user network's name server, 10.0.2.3, does not answer");
         return sandbox_drop_capabilities(0) ? STATUS_OK : refused(sandbox, "giving up capabilities");
+    }
     return refused(sandbox, "Landlock and a root of our own");
 }
 
-static enum status enter_filter(const struct sandbox *sandbox)
+static enum status prepare_filters(const struct sandbox *sandbox)
 {
-    sandbox_trap_install();
-    inside.kvm = sandbox->kvm;
-    if (!sandbox_filter_install(SANDBOX_MAIN, sandbox->kvm, true))
-        return refused(sandbox, "a filter for system calls (seccomp)");
+    inside.sandbox = *sandbox;
+    inside.has_filters = sandbox_filter_exists();
     atomic_store(&inside.entered, true);
+    if (!inside.has_filters)
+        return refused(sandbox, "a filter for system calls (seccomp)");
+    sandbox_trap_install();
     return STATUS_OK;
 }
 
@@ -72,16 +78,20 @@ enum status sandbox_enter(const struct sandbox *sandbox)
         status = refused(sandbox, "giving up new privileges");
     if (status == STATUS_OK)
         status = close_files(sandbox);
-    return status == STATUS_OK ? enter_filter(sandbox) : status;
+    return status == STATUS_OK ? prepare_filters(sandbox) : status;
 }
 
-void sandbox_enter_thread(enum sandbox_thread kind)
+bool sandbox_enter_thread(enum sandbox_thread kind)
 {
-    if (atomic_load(&inside.entered) && !sandbox_filter_install(kind, inside.kvm, false))
-        log_warning("sandbox: a thread keeps the system calls of the whole program: %s", strerror(errno));
+    if (!atomic_load(&inside.entered) || !inside.has_filters || sandbox_filter_install(kind, &inside.sandbox))
+        return true;
+    log_error("sandbox: a thread cannot give up system calls: %s", strerror(errno));
+    return false;
 }
 
 bool sandbox_enter_opener(void)
 {
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && sandbox_filter_install(SANDBOX_OPENER, false, false);
+    const struct sandbox sandbox = {0};
+
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && sandbox_filter_install(SANDBOX_OPENER, &sandbox);
 }

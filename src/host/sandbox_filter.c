@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
@@ -32,9 +33,16 @@ enum {
     M = 1 << SANDBOX_MAIN,
     V = 1 << SANDBOX_VCPU,
     W = 1 << SANDBOX_WRITER,
+    D = 1 << SANDBOX_DISK,
+    S = 1 << SANDBOX_VSOCK,
+    N = 1 << SANDBOX_SLIRP,
+    T = 1 << SANDBOX_TAP,
     O = 1 << SANDBOX_OPENER,
-    ALL = M | V | W,
-    K = 1 << SANDBOX_THREADS, /* vCPUs, but only under KVM */
+    BACKENDS = D | S | N | T, /* they complete what devices have asked for: send interrupts, start the next */
+    ALL = M | V | W | BACKENDS,
+    VK = 1 << SANDBOX_THREADS, /* vCPUs, but only under KVM */
+    BK = VK << 1,              /* the same with back ends */
+    VS = VK << 2,              /* vCPUs, if there are vsock connections */
 };
 
 /* What else must hold. */
@@ -50,6 +58,9 @@ enum check {
     OPEN_FILE, /* by descriptor and not by path */
     DUPLICATE, /* a descriptor, or its flags */
     PATIENCE,  /* the socket options of host/socket.c */
+    LOCAL,     /* a socket of this host */
+    INTERNET,  /* a socket of the Internet */
+    FLAGS,     /* of a descriptor */
     FOR_READING,
     UNKNOWN,   /* is said not to exist, and the C library has another way */
     DENIED,    /* is said not to be permitted: libraries try, and do without */
@@ -58,7 +69,7 @@ enum check {
 
 struct rule {
     uint16_t number;
-    uint8_t threads;
+    uint16_t threads;
     uint8_t check;
 };
 
@@ -74,14 +85,17 @@ static const struct rule rules[] = {
     {SYS_kill, M, SELF},
     {SYS_prctl, ALL, NAME},
     {SYS_arch_prctl, V, GS_BASE},
-    {SYS_clone, M | K, THREAD},
-    {SYS_clone3, M | K, UNKNOWN},
+    {SYS_clone, M | VK, THREAD},
+    {SYS_clone3, M | VK, UNKNOWN},
     {SYS_seccomp, ALL, TIGHTEN},
     {SYS_fcntl, M, DUPLICATE},
-    {SYS_newfstatat, M | O, OPEN_FILE},
+    {SYS_fcntl, N, FLAGS},
+    {SYS_newfstatat, M | O | D, OPEN_FILE},
     {SYS_setsockopt, M, PATIENCE},
-    {SYS_openat, ALL, DENIED_AT},
-    {SYS_openat, O, FOR_READING},
+    {SYS_socket, N, INTERNET},
+    {SYS_socket, O, LOCAL},
+    {SYS_openat, ALL & ~N, DENIED_AT},
+    {SYS_openat, O | N, FOR_READING},
     {SYS_readlink, ALL, DENIED},
 
     /* time, sleep, locks */
@@ -93,7 +107,7 @@ static const struct rule rules[] = {
     {SYS_time, ALL, ANY},
     {SYS_sched_yield, ALL, ANY},
     {SYS_restart_syscall, ALL | O, ANY},
-    {SYS_timerfd_settime, M | V, ANY},
+    {SYS_timerfd_settime, M | V | BACKENDS, ANY},
 
     /* memory */
     {SYS_munmap, ALL, ANY},
@@ -101,8 +115,8 @@ static const struct rule rules[] = {
     {SYS_mremap, ALL, ANY},
     {SYS_brk, ALL, ANY},
     {SYS_memfd_create, M, ANY},
-    {SYS_ftruncate, M, ANY},
-    {SYS_fallocate, M, ANY},
+    {SYS_ftruncate, M | D, ANY},
+    {SYS_fallocate, M | V | D, ANY}, /* the balloon; holes in images */
 
     /* signals, threads and their ends */
     {SYS_rt_sigreturn, ALL | O, ANY},
@@ -124,29 +138,55 @@ static const struct rule rules[] = {
     /* what is open */
     {SYS_write, ALL, ANY},
     {SYS_writev, ALL, ANY}, /* the C library's last words */
-    {SYS_read, M | K, ANY},
+    {SYS_read, M | VK | N | T, ANY},
     {SYS_pread64, M, ANY},
-    {SYS_lseek, M, ANY},
-    {SYS_fstat, M | O, ANY},
-    {SYS_close, M | K | O, ANY},
-    {SYS_epoll_wait, M | K, ANY},
-    {SYS_epoll_pwait, M | K, ANY},
-    {SYS_epoll_ctl, M | K, ANY},
+    {SYS_pwrite64, M | V, ANY}, /* what firmware stores */
+    {SYS_preadv, M | D, ANY},
+    {SYS_pwritev, M | D, ANY},
+    {SYS_fdatasync, M | D, ANY},
+    {SYS_io_uring_enter, M | V | D, ANY}, /* the ring itself allows few operations (backend/aio_uring.c) */
+    {SYS_lseek, M | D | N, ANY},
+    {SYS_fstat, M | O | D | N, ANY},
+    {SYS_close, M | VK | BK | VS | O | S | N, ANY},
+    {SYS_epoll_wait, M | VK | S | T, ANY},
+    {SYS_epoll_pwait, M | VK | S | T, ANY},
+    {SYS_epoll_ctl, M | VK | VS | S | T, ANY},
     {SYS_epoll_create1, M, ANY},
-    {SYS_eventfd2, M | K, ANY},
-    {SYS_poll, M, ANY},
+    {SYS_eventfd2, M | VK | BK, ANY},
+    {SYS_poll, M | N, ANY},
 
-    /* the debugger's connection, and the opener's */
-    {SYS_accept4, M, ANY},
-    {SYS_recvfrom, M | O, ANY},
-    {SYS_sendto, M, ANY},
-    {SYS_recvmsg, M, ANY},
+    /* sockets: the debugger's connection, vsock's, the opener's, those of a user network */
+    {SYS_accept4, M | S | N, ANY},
+    {SYS_recvfrom, M | VS | O | S | N, ANY},
+    {SYS_sendto, M | VS | S | N, ANY},
+    {SYS_recvmsg, M | VS | S | N, ANY},
     {SYS_sendmsg, O, ANY},
-    {SYS_shutdown, M, ANY},
+    {SYS_shutdown, M | VS | S | N, ANY},
+    {SYS_connect, O | N, ANY},
+    {SYS_bind, N, ANY},
+    {SYS_listen, N, ANY},
+    {SYS_accept, N, ANY},
+    {SYS_getsockname, N, ANY},
+    {SYS_getpeername, N, ANY},
+    {SYS_getsockopt, N, ANY},
+    {SYS_setsockopt, N, ANY},
+
+    /* paths */
+    {SYS_newfstatat, N, ANY}, /* has the list of name servers changed? */
     {SYS_unlink, O, ANY},
 };
 
 static const uint32_t terminal_requests[] = {TCGETS, TCSETS, TIOCGPGRP};
+static const uint32_t socket_requests[] = {FIONREAD, FIONBIO, SIOCGIFINDEX};
+static const uint32_t tap_requests[] = {(uint32_t)TUNSETOFFLOAD, (uint32_t)TUNSETQUEUE};
+
+/* Interrupts that back ends send. */
+static const uint32_t kvm_interrupts[] = {
+    (uint32_t)KVM_IRQ_LINE,
+    (uint32_t)KVM_SIGNAL_MSI,
+    (uint32_t)KVM_SET_GSI_ROUTING,
+    (uint32_t)KVM_IRQFD,
+};
 
 /* In the order in which they are frequent. */
 static const uint32_t kvm_requests[] = {
@@ -221,7 +261,8 @@ enum {
 struct program {
     struct sock_filter code[PROGRAM_MOST];
     unsigned short length;
-    bool kvm;
+    unsigned threads; /* whose list it is */
+    const struct sandbox *sandbox;
 };
 
 static void emit(struct program *program, uint16_t code, uint32_t value, uint8_t if_true, uint8_t if_false)
@@ -256,11 +297,16 @@ static void emit_trap_bits(struct program *program, uint32_t bits)
     emit_return(program, SECCOMP_RET_TRAP);
 }
 
+static void emit_allow_all(struct program *program, const uint32_t *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        emit_allow_equal(program, values[i]);
+}
+
 static void emit_one_of(struct program *program, unsigned argument, const uint32_t *values, size_t count)
 {
     emit_load(program, argument);
-    for (size_t i = 0; i < count; i++)
-        emit_allow_equal(program, values[i]);
+    emit_allow_all(program, values, count);
     emit_return(program, SECCOMP_RET_TRAP);
 }
 
@@ -278,9 +324,18 @@ static void emit_without(struct program *program, unsigned argument, uint32_t bi
 
 static void emit_control(struct program *program)
 {
+    const unsigned threads = program->threads;
+    const struct sandbox *sandbox = program->sandbox;
+
     emit_load(program, 1);
-    for (size_t i = 0; program->kvm && i < ARRAY_LENGTH(kvm_requests); i++)
-        emit_allow_equal(program, kvm_requests[i]);
+    if (sandbox->kvm && (threads & V))
+        emit_allow_all(program, kvm_requests, ARRAY_LENGTH(kvm_requests));
+    if (sandbox->kvm && (threads & BACKENDS))
+        emit_allow_all(program, kvm_interrupts, ARRAY_LENGTH(kvm_interrupts));
+    if (sandbox->tap && (threads & V))
+        emit_allow_all(program, tap_requests, ARRAY_LENGTH(tap_requests));
+    if (threads & N)
+        emit_allow_all(program, socket_requests, ARRAY_LENGTH(socket_requests));
     emit_one_of(program, 1, terminal_requests, ARRAY_LENGTH(terminal_requests));
 }
 
@@ -290,6 +345,17 @@ static void emit_patience(struct program *program)
     const uint32_t levels[] = {SOL_SOCKET, IPPROTO_TCP};
 
     emit_one_of(program, 1, levels, ARRAY_LENGTH(levels));
+}
+
+/* The C library wants a local one first, to ask for an interface's number, and takes another if there is none. */
+static void emit_internet(struct program *program)
+{
+    const uint32_t families[] = {AF_INET, AF_INET6};
+
+    emit_load(program, 0);
+    emit(program, BPF_JMP | BPF_JEQ | BPF_K, AF_UNIX, 0, 1);
+    emit_return(program, SECCOMP_RET_ERRNO | EACCES);
+    emit_one_of(program, 0, families, ARRAY_LENGTH(families));
 }
 
 static void emit_thread(struct program *program)
@@ -306,6 +372,7 @@ static void emit_check(struct program *program, enum check check)
 {
     const uint32_t names[] = {PR_SET_NAME, PR_GET_NAME};
     const uint32_t duplicates[] = {F_DUPFD_CLOEXEC, F_GETFL};
+    const uint32_t flags[] = {F_GETFL, F_SETFL, F_GETFD, F_SETFD};
 
     switch (check) {
     case ANY:
@@ -340,6 +407,15 @@ static void emit_check(struct program *program, enum check check)
         break;
     case PATIENCE:
         emit_patience(program);
+        break;
+    case LOCAL:
+        emit_equal(program, 0, AF_UNIX);
+        break;
+    case INTERNET:
+        emit_internet(program);
+        break;
+    case FLAGS:
+        emit_one_of(program, 1, flags, ARRAY_LENGTH(flags));
         break;
     case FOR_READING:
         emit_without(program, 2, O_WRONLY | O_RDWR | O_CREAT | O_TRUNC);
@@ -381,23 +457,33 @@ static void emit_rule(struct program *program, const struct rule *rule)
 }
 
 /* The numbers from first to first + GROUP - 1; skipped as a whole by others. */
-static void emit_group(struct program *program, uint32_t first, unsigned threads)
+static void emit_group(struct program *program, uint32_t first)
 {
     unsigned short jump = jump_begin(program, BPF_JGE, first + GROUP, false);
 
     for (size_t i = 0; i < ARRAY_LENGTH(rules); i++)
-        if ((rules[i].threads & threads) && rules[i].number / GROUP == first / GROUP)
+        if ((rules[i].threads & program->threads) && rules[i].number / GROUP == first / GROUP)
             emit_rule(program, &rules[i]);
     emit_return(program, SECCOMP_RET_TRAP);
     jump_end(program, jump);
 }
 
-static void program_make(struct program *program, enum sandbox_thread kind)
+/* Whose list it is: the main thread's is inherited by those that it starts. */
+static unsigned threads_of(enum sandbox_thread kind, const struct sandbox *sandbox)
 {
-    unsigned threads = kind == SANDBOX_MAIN ? (unsigned)ALL : BIT(kind); /* whose threads inherit its list */
+    unsigned threads = kind == SANDBOX_MAIN ? M | V | W : BIT(kind);
 
-    if (program->kvm && (threads & V))
-        threads |= K;
+    if (sandbox->kvm && (threads & V))
+        threads |= VK;
+    if (sandbox->kvm && (threads & BACKENDS))
+        threads |= BK;
+    if (sandbox->vsock && (threads & V))
+        threads |= VS;
+    return threads;
+}
+
+static void program_make(struct program *program)
+{
     emit(program, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch), 0, 0);
     emit(program, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
     emit_return(program, SECCOMP_RET_KILL_PROCESS);
@@ -405,7 +491,7 @@ static void program_make(struct program *program, enum sandbox_thread kind)
     emit(program, BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 0, 1);
     emit_return(program, SECCOMP_RET_KILL_PROCESS);
     for (uint32_t first = 0; first < NUMBERS_MOST; first += GROUP)
-        emit_group(program, first, threads);
+        emit_group(program, first);
     emit_return(program, SECCOMP_RET_TRAP);
 }
 
@@ -413,20 +499,22 @@ static void program_make(struct program *program, enum sandbox_thread kind)
  * SPEC_ALLOW: kernels before 5.16 would otherwise switch off speculation in the thread, which slows guests down and
  * protects nothing here: guests are separated by processes, with or without a filter.
  */
-bool sandbox_filter_install(enum sandbox_thread kind, bool kvm, bool whole)
+bool sandbox_filter_install(enum sandbox_thread kind, const struct sandbox *sandbox)
 {
-    struct program program = {.kvm = kvm};
-    unsigned flags = SECCOMP_FILTER_FLAG_SPEC_ALLOW | (whole ? SECCOMP_FILTER_FLAG_TSYNC : 0);
+    struct program program = {.threads = threads_of(kind, sandbox), .sandbox = sandbox};
 
-    program_make(&program, kind);
+    program_make(&program);
     if (program.length > PROGRAM_MOST) {
         errno = E2BIG;
         return false;
     }
     const struct sock_fprog filter = {.len = program.length, .filter = program.code};
-    long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter);
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &filter) == 0;
+}
 
-    if (result > 0)
-        errno = EBUSY; /* a thread that has another list; its number */
-    return result == 0;
+bool sandbox_filter_exists(void)
+{
+    const uint32_t action = SECCOMP_RET_TRAP;
+
+    return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }

@@ -9,15 +9,21 @@
 
 /*
  * The list of system calls for a kind of thread, for the calling thread and those it will start; added to what it has.
- * whole: for all threads of the process. False: errno says why. (sandbox_filter.c)
+ * False: errno says why. (sandbox_filter.c)
  */
-bool sandbox_filter_install(enum sandbox_thread kind, bool kvm, bool whole);
+bool sandbox_filter_install(enum sandbox_thread kind, const struct sandbox *sandbox);
+
+/* Does the host have such lists? False: errno says why not. */
+bool sandbox_filter_exists(void);
 
 /* A call outside of the list is reported, and ends the process by SIGSYS. (sandbox_trap.c) */
 void sandbox_trap_install(void);
 
-/* No path leads to a file any more, by Landlock. False: errno says why. The calling thread. (sandbox_files.c) */
-bool sandbox_landlock(void);
+/*
+ * No path leads to a file any more, by Landlock; slirp: but to the host's list of name servers, and TCP is not
+ * restricted. False: errno says why. The calling thread, and those it will start. (sandbox_files.c)
+ */
+bool sandbox_landlock(bool slirp);
 
 /* The same without Landlock: the root is an empty file system. Needs a process without threads. (sandbox_files.c) */
 bool sandbox_private_root(void);

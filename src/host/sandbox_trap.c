@@ -34,6 +34,8 @@ static const struct {
     {SYS_kill, "kill"},       {SYS_tgkill, "tgkill"},
     {SYS_read, "read"},       {SYS_bpf, "bpf"},
     {SYS_fcntl, "fcntl"},     {SYS_io_uring_setup, "io_uring_setup"},
+    {SYS_openat, "openat"},   {SYS_accept4, "accept4"},
+    {SYS_sendto, "sendto"},   {SYS_io_uring_register, "io_uring_register"},
 };
 
 /* A line under construction; what does not fit is left out. All of this may run in a signal handler. */

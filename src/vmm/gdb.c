@@ -185,11 +185,11 @@ bool gdb_socket_path(const struct vmm_options *options, char *path, size_t room)
     return found && (size_t)snprintf(path, room, "%s", found) < room;
 }
 
-void gdb_close(struct vmm_gdb *gdb, struct host_opener *remover)
+void gdb_close(struct vmm_gdb *gdb, struct host_opener *opener, size_t number)
 {
     socket_connection_destroy(&gdb->connection);
-    if (remover && gdb->listener.is_unix) {
-        host_opener_remove(remover);
+    if (opener && gdb->listener.is_unix) {
+        host_opener_remove(opener, number);
         gdb->listener.is_unix = false;
     }
     socket_listener_destroy(&gdb->listener);

@@ -34,8 +34,8 @@ struct vmm_gdb {
 enum status gdb_open(struct vmm_gdb *gdb, const struct vmm_options *options, struct event_loop *loop,
                      struct host_clock *clock, uint32_t tsc_khz) MUST_CHECK;
 
-/* remover: removes the Unix socket for us, or NULL. Accepts a zeroed one. */
-void gdb_close(struct vmm_gdb *gdb, struct host_opener *remover);
+/* opener: removes the Unix socket for us, as its socket of this number, or NULL. Accepts a zeroed one. */
+void gdb_close(struct vmm_gdb *gdb, struct host_opener *opener, size_t number);
 
 /* The path of the Unix socket that the options ask for, if they do. */
 bool gdb_socket_path(const struct vmm_options *options, char *path, size_t room);

@@ -19,12 +19,13 @@ struct images {
 
 /*
  * Reads what is not there already. Called again after a reset: plain files are read anew, so that a rebuilt
- * kernel is what restarts; what came through a pipe has been kept. opener: opens the images_paths() for us, or NULL. Logs its errors.
+ * kernel is what restarts; what came through a pipe has been kept. opener: opens the images_paths() for us, or NULL.
+ * Logs its errors.
  */
 enum status images_read(struct images *images, const struct vmm_options *options,
                         struct host_opener *opener) MUST_CHECK;
 
-/* Fills paths, with room for IMAGES_MOST, and answers their number. */
+/* Fills paths, with room for IMAGES_MOST, and answers their number; the first is NULL where there is no kernel. */
 size_t images_paths(const struct vmm_options *options, const char **paths);
 
 /* The machine has its copy: gives up what can be read again. */

@@ -144,7 +144,7 @@ static enum status vmm_open(struct vmm *vmm)
     if (status == STATUS_OK)
         status = firmware_fill(&vmm->firmware, &vmm->memory, vmm->options->memory);
     if (status == STATUS_OK)
-        status = backends_open(&vmm->backends, vmm->options);
+        status = backends_open(&vmm->backends, vmm->options, isolation_vsock(&vmm->isolation));
     if (status == STATUS_OK)
         status = engine_choose(vmm->options->engine, &vmm->engine);
     if (status == STATUS_OK)
@@ -172,7 +172,7 @@ static enum status vmm_open(struct vmm *vmm)
 static void vmm_close(struct vmm *vmm)
 {
     trace_close(&vmm->trace);
-    gdb_close(&vmm->gdb, isolation_opener(&vmm->isolation));
+    gdb_close(&vmm->gdb, isolation_opener(&vmm->isolation), ISOLATION_GDB_SOCKET);
     firmware_close(&vmm->firmware);
     host_console_destroy(&vmm->console);
     host_alarm_destroy(&vmm->alarm);
@@ -218,7 +218,7 @@ static enum status vmm_shut_in(struct vmm *vmm)
 
     if (vmm->shut_in)
         return STATUS_OK;
-    status = isolation_enter(&vmm->isolation, vmm->engine.ops);
+    status = isolation_enter(&vmm->isolation, vmm->engine.ops, &vmm->backends);
     if (status == STATUS_OK)
         status = host_console_start(&vmm->console);
     if (status == STATUS_OK)

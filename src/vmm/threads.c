@@ -20,7 +20,7 @@ static void *thread_main(void *argument)
 
     thread->stack = &on_stack;
     (void)pthread_setname_np(pthread_self(), thread->name);
-    sandbox_enter_thread(SANDBOX_VCPU);
+    (void)sandbox_enter_thread(SANDBOX_VCPU); /* it has the main thread's list at least */
     trace_thread_is(thread->vcpu->index);
     vcpu_loop(thread->vcpu);
     return NULL;

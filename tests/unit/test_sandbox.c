@@ -3,7 +3,9 @@
 #include <asm/prctl.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -19,6 +22,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -71,18 +76,24 @@ static void expect_exit(child_fn child)
 
 /* --- what is allowed --- */
 
-static bool has_kvm;
+static struct sandbox wanted = {.strict = true};
+
+static bool starts_after_main(enum sandbox_thread kind)
+{
+    return kind == SANDBOX_VCPU || kind == SANDBOX_WRITER;
+}
 
 /* As this user: becoming another is a test of its own. Ends the child if the host refuses a layer. */
 static void enter(enum sandbox_thread kind)
 {
-    const struct sandbox sandbox = {.strict = true, .kvm = has_kvm};
-    bool entered = kind == SANDBOX_OPENER ? sandbox_enter_opener() : sandbox_enter(&sandbox) == STATUS_OK;
+    bool entered = kind == SANDBOX_OPENER ? sandbox_enter_opener() : sandbox_enter(&wanted) == STATUS_OK;
 
+    if (entered && starts_after_main(kind))
+        entered = sandbox_enter_thread(SANDBOX_MAIN);
+    if (entered && kind != SANDBOX_OPENER)
+        entered = sandbox_enter_thread(kind);
     if (!entered)
         _exit(99);
-    if (kind != SANDBOX_MAIN && kind != SANDBOX_OPENER)
-        sandbox_enter_thread(kind);
 }
 
 static void *in_thread(void *result)
@@ -138,7 +149,7 @@ static int vcpu_works_under_kvm(void)
     pthread_t thread;
     struct epoll_event event;
 
-    has_kvm = true;
+    wanted.kvm = true;
     int epoll = epoll_create1(0);
     enter(SANDBOX_VCPU);
     if (!common_work() || pthread_create(&thread, NULL, in_thread, &ran) != 0 || pthread_join(thread, NULL) != 0)
@@ -153,9 +164,117 @@ static int writer_works(void)
     return common_work() ? 0 : 1;
 }
 
+/* vCPUs and back ends, with what is there: interrupts under KVM, vsock's connections, tap's requests. */
+static bool sends_interrupts(void)
+{
+    return ioctl(STDERR_FILENO, KVM_SIGNAL_MSI, 0) < 0 && ioctl(STDERR_FILENO, KVM_IRQFD, 0) < 0 &&
+           close(eventfd(0, 0)) == 0;
+}
+
+static int vcpu_works_with_back_ends(void)
+{
+    int ends[2];
+
+    wanted.kvm = wanted.vsock = wanted.tap = true;
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
+        return 1;
+    enter(SANDBOX_VCPU);
+    return common_work() && sends_interrupts() && send(ends[0], "x", 1, 0) == 1 && recv(ends[1], said, 1, 0) == 1 &&
+                   shutdown(ends[0], SHUT_WR) == 0 && close(ends[0]) == 0 && ioctl(ends[1], TUNSETOFFLOAD, 0) < 0 &&
+                   syscall(SYS_io_uring_enter, ends[1], 0, 0, 0, NULL, 0) < 0 && pwrite(ends[1], "", 1, 0) < 0
+               ? 0
+               : 2;
+}
+
+static int disk_works(void)
+{
+    static char bytes[PAGE];
+    const struct iovec part = {.iov_base = bytes, .iov_len = PAGE};
+    int fd = memfd_create("disk", 0);
+    struct stat status;
+
+    wanted.kvm = true;
+    enter(SANDBOX_DISK);
+    return common_work() && sends_interrupts() && pwritev(fd, &part, 1, PAGE) == PAGE &&
+                   preadv(fd, &part, 1, 0) == PAGE && fdatasync(fd) == 0 && lseek(fd, 0, SEEK_HOLE) >= 0 &&
+                   fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE) == 0 &&
+                   ftruncate(fd, 3 * PAGE) == 0 && fstat(fd, &status) == 0 && status.st_size == 3 * PAGE
+               ? 0
+               : 1;
+}
+
+static int vsock_works(void)
+{
+    const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "\0lodge-test-sandbox"};
+    struct epoll_event event = {.events = EPOLLIN};
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0), caller = socket(AF_UNIX, SOCK_STREAM, 0), epoll = epoll_create1(0);
+
+    if (bind(listener, (const struct sockaddr *)&address, sizeof(address)) != 0 || listen(listener, 1) != 0 ||
+        connect(caller, (const struct sockaddr *)&address, sizeof(address)) != 0)
+        return 1;
+    wanted.kvm = wanted.vsock = true;
+    enter(SANDBOX_VSOCK);
+    int fd = accept4(listener, NULL, NULL, 0);
+    return common_work() && sends_interrupts() && epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0 &&
+                   send(caller, "x", 1, 0) == 1 && epoll_wait(epoll, &event, 1, 0) == 1 && recv(fd, said, 1, 0) == 1 &&
+                   shutdown(fd, SHUT_WR) == 0 && close(fd) == 0
+               ? 0
+               : 2;
+}
+
+/* Connects to itself. Not to a program of this host by its path, nor by any other family. */
+static int slirp_works(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    struct stat status;
+    int error;
+
+    wanted.slirp = true;
+    enter(SANDBOX_SLIRP);
+    int listener = socket(AF_INET, SOCK_STREAM, 0), caller = socket(AF_INET, SOCK_STREAM, 0);
+    if (!common_work() || bind(listener, (struct sockaddr *)&address, size) != 0 || listen(listener, 1) != 0 ||
+        getsockname(listener, (struct sockaddr *)&address, &size) != 0 ||
+        connect(caller, (struct sockaddr *)&address, size) != 0)
+        return 1;
+    size = sizeof(error);
+    return accept(listener, NULL, NULL) >= 0 && getsockopt(caller, SOL_SOCKET, SO_ERROR, &error, &size) == 0 &&
+                   fcntl(caller, F_SETFL, fcntl(caller, F_GETFL) | O_NONBLOCK) == 0 &&
+                   stat("/etc/passwd", &status) == 0 && socket(AF_UNIX, SOCK_STREAM, 0) < 0 && errno == EACCES
+               ? 0
+               : 2;
+}
+
+static int slirp_reads_name_servers(void)
+{
+    bool there = access("/etc/resolv.conf", R_OK) == 0;
+
+    wanted.slirp = true;
+    enter(SANDBOX_SLIRP);
+    return open("/etc/resolv.conf", O_RDONLY) >= 0 || !there ? 0 : 1;
+}
+
+static int tap_works(void)
+{
+    struct epoll_event event;
+    char byte;
+    int epoll = epoll_create1(0), zero = open("/dev/zero", O_RDONLY);
+
+    wanted.kvm = wanted.tap = true;
+    enter(SANDBOX_TAP);
+    return common_work() && sends_interrupts() && epoll_wait(epoll, &event, 1, 0) == 0 && read(zero, &byte, 1) == 1 ? 0
+                                                                                                                    : 1;
+}
+
 static void every_kind_can_do_its_work(void **unused)
 {
     (void)unused;
+    expect_exit(vcpu_works_with_back_ends);
+    expect_exit(disk_works);
+    expect_exit(vsock_works);
+    expect_exit(slirp_works);
+    expect_exit(slirp_reads_name_servers);
+    expect_exit(tap_works);
     expect_exit(main_works);
     expect_exit(vcpu_works);
     expect_exit(vcpu_works_under_kvm);
@@ -260,6 +379,48 @@ static void try_read(void)
     (void)read(pipe_end, &byte, 0);
 }
 
+static void try_packet_socket(void)
+{
+    (void)socket(AF_PACKET, SOCK_RAW, 0);
+}
+
+static void try_send(void)
+{
+    (void)send(pipe_end, "", 0, 0);
+}
+
+static void try_positioned_write(void)
+{
+    (void)pwritev(pipe_end, NULL, 0, 0);
+}
+
+static void try_ring(void)
+{
+    (void)syscall(SYS_io_uring_enter, pipe_end, 0, 0, 0, NULL, 0);
+}
+
+static void try_bind(void)
+{
+    (void)bind(pipe_end, NULL, 0);
+}
+
+static void try_accept(void)
+{
+    (void)accept4(pipe_end, NULL, NULL, 0);
+}
+
+static void try_stat(void)
+{
+    struct stat status;
+
+    (void)stat("/", &status);
+}
+
+static void try_tap(void)
+{
+    (void)ioctl(pipe_end, TUNSETOFFLOAD, 0);
+}
+
 static void try_epoll(void)
 {
     struct epoll_event event;
@@ -291,35 +452,53 @@ static void try_x32_call(void)
     (void)syscall(0x40000000 | SYS_getpid);
 }
 
-enum { M = BIT(SANDBOX_MAIN), V = BIT(SANDBOX_VCPU), W = BIT(SANDBOX_WRITER), O = BIT(SANDBOX_OPENER) };
+enum {
+    M = BIT(SANDBOX_MAIN),
+    V = BIT(SANDBOX_VCPU),
+    W = BIT(SANDBOX_WRITER),
+    D = BIT(SANDBOX_DISK),
+    S = BIT(SANDBOX_VSOCK),
+    N = BIT(SANDBOX_SLIRP),
+    T = BIT(SANDBOX_TAP),
+    O = BIT(SANDBOX_OPENER),
+    ALL = M | V | W | D | S | N | T | O,
+};
 
 static const struct attempt {
     void (*make)(void);
     const char *name; /* in the message; NULL: there is none */
     unsigned kinds;   /* for whom it is not allowed */
 } attempts[] = {
-    {try_execve, "(execve)", M | V | W | O},
-    {try_socket, "(socket)", M | V | W | O},
-    {try_connect, "(connect)", M | V | W | O},
-    {try_ptrace, "(ptrace)", M | V | W | O},
-    {try_fork, "(fork)", M | V | W | O},
-    {try_clone_process, "(clone)", M | V | W | O},
-    {try_name_space, "(unshare)", M | V | W | O},
-    {try_open_to_write, "", M | V | W | O},
-    {try_executable_memory, "(mmap)", M | V | W | O},
-    {try_to_make_executable, "(mprotect)", M | V | W | O},
-    {try_kill_another, "(kill)", M | V | W | O},
-    {try_terminal_input, "(ioctl)", M | V | W | O},
-    {try_prctl, "(prctl)", M | V | W | O},
-    {try_setuid, "", M | V | W | O},
-    {try_io_uring, "(io_uring_setup)", M | V | W | O},
-    {try_unlink, "(unlink)", M | V | W},
-    {try_read, "(read)", V | W | O},
-    {try_epoll, "", V | W | O},
-    {try_kvm, "(ioctl)", M | V | W | O},
+    {try_execve, "(execve)", ALL},
+    {try_socket, "(socket)", ALL & ~N},
+    {try_packet_socket, "(socket)", ALL},
+    {try_connect, "(connect)", ALL & ~N & ~O},
+    {try_ptrace, "(ptrace)", ALL},
+    {try_fork, "(fork)", ALL},
+    {try_clone_process, "(clone)", ALL},
+    {try_name_space, "(unshare)", ALL},
+    {try_open_to_write, "", ALL},
+    {try_executable_memory, "(mmap)", ALL},
+    {try_to_make_executable, "(mprotect)", ALL},
+    {try_kill_another, "(kill)", ALL},
+    {try_terminal_input, "(ioctl)", ALL},
+    {try_prctl, "(prctl)", ALL},
+    {try_setuid, "", ALL},
+    {try_io_uring, "(io_uring_setup)", ALL},
+    {try_unlink, "(unlink)", ALL & ~O},
+    {try_read, "(read)", V | W | D | S | O},
+    {try_epoll, "", V | W | D | N | O},
+    {try_send, "(sendto)", V | W | D | T | O},
+    {try_positioned_write, "", V | W | S | N | T | O},
+    {try_ring, "", W | S | N | T | O},
+    {try_bind, "(bind)", ALL & ~N},
+    {try_accept, "(accept4)", V | W | D | T | O},
+    {try_stat, "", ALL & ~N},
+    {try_tap, "(ioctl)", ALL},
+    {try_kvm, "(ioctl)", ALL},
     {try_write, "", O},
-    {try_32_bit_call, NULL, M | V | W | O},
-    {try_x32_call, NULL, M | V | W | O},
+    {try_32_bit_call, NULL, ALL},
+    {try_x32_call, NULL, ALL},
 };
 
 static const struct attempt *attempt;
@@ -392,7 +571,7 @@ static int no_file_by_landlock(void)
 {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return 1;
-    if (!sandbox_landlock())
+    if (!sandbox_landlock(false))
         return errno == ENOSYS || errno == EOPNOTSUPP ? 0 : 2;
     return open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES && open("/tmp/x", O_WRONLY | O_CREAT, 0600) < 0 &&
                    errno == EACCES && mkdir("/tmp/lodge-test-sandbox", 0700) < 0
@@ -500,12 +679,12 @@ static bool opens_as(struct host_opener *opener, size_t number, const char *text
 
 static void files_are_opened_from_outside(void **unused)
 {
-    const char *const paths[] = {first, second};
+    const struct opener_job job = {.paths = {first, second, NULL}, .count = 3, .sockets = {second}};
     struct host_opener opener;
 
     (void)unused;
     put(first, "one");
-    assert_int_equal(host_opener_start(&opener, paths, ARRAY_LENGTH(paths), second), STATUS_OK);
+    assert_int_equal(host_opener_start(&opener, &job), STATUS_OK);
     assert_true(opens_as(&opener, 0, "one"));
     assert_int_equal(host_opener_open(&opener, 1), -1);
     assert_int_equal(errno, ENOENT);
@@ -513,10 +692,16 @@ static void files_are_opened_from_outside(void **unused)
     assert_true(opens_as(&opener, 1, "two"));
     assert_int_equal(rename(second, first), 0); /* another file of the same name */
     assert_true(opens_as(&opener, 0, "two"));
-    assert_int_equal(host_opener_open(&opener, 2), -1);
+    assert_int_equal(host_opener_open(&opener, 2), -1); /* there is no kernel, for instance */
+    assert_int_equal(errno, EINVAL);
+    assert_int_equal(host_opener_open(&opener, 3), -1);
     assert_int_equal(host_opener_open(&opener, OPENER_FILES), -1);
+    assert_int_equal(host_opener_connect(&opener, 1), -1);
     put(second, "three");
-    host_opener_remove(&opener);
+    host_opener_remove(&opener, 1);
+    host_opener_remove(&opener, OPENER_SOCKETS);
+    assert_int_equal(access(second, F_OK), 0);
+    host_opener_remove(&opener, 0);
     assert_int_equal(access(second, F_OK), -1);
     assert_int_equal(access(first, F_OK), 0);
     host_opener_stop(&opener);
@@ -534,24 +719,62 @@ static int opens_inside(void)
 
 static void files_are_opened_for_who_is_inside(void **unused)
 {
-    const char *const paths[] = {first};
+    const struct opener_job job = {.paths = {first}, .count = 1};
 
     (void)unused;
     put(first, "inside");
-    assert_int_equal(host_opener_start(&inner_opener, paths, 1, NULL), STATUS_OK);
+    assert_int_equal(host_opener_start(&inner_opener, &job), STATUS_OK);
     expect_exit(opens_inside);
     host_opener_stop(&inner_opener);
+}
+
+static void *connect_often(void *succeeded)
+{
+    for (int i = 0; i < 200; i++) {
+        int fd = host_opener_connect(&inner_opener, 7);
+
+        *(bool *)succeeded &= fd >= 0;
+        close(fd);
+    }
+    return NULL;
+}
+
+/* By several threads at once; a port without a socket is an error of its own. */
+static void sockets_are_connected_from_outside(void **unused)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const struct opener_job job = {.ports = first};
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    bool succeeded[2] = {true, true};
+    pthread_t threads[2];
+
+    (void)unused;
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s_7", first);
+    assert_int_equal(bind(listener, (const struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(listener, 1000), 0);
+    assert_int_equal(host_opener_start(&inner_opener, &job), STATUS_OK);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, connect_often, &succeeded[i]), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    assert_true(succeeded[0] && succeeded[1]);
+    assert_int_equal(host_opener_connect(&inner_opener, 8), -1);
+    assert_int_equal(errno, ENOENT);
+    assert_int_equal(host_opener_open(&inner_opener, 0), -1);
+    host_opener_stop(&inner_opener);
+    close(listener);
+    (void)unlink(address.sun_path);
 }
 
 /* Whatever happens to us. */
 static void the_opener_ends_with_its_parent(void **unused)
 {
-    const char *const paths[] = {first};
+    const struct opener_job job = {.paths = {first}, .count = 1};
     struct host_opener opener;
     int status;
 
     (void)unused;
-    assert_int_equal(host_opener_start(&opener, paths, 1, NULL), STATUS_OK);
+    assert_int_equal(host_opener_start(&opener, &job), STATUS_OK);
     assert_int_equal(kill(opener.process, SIGTERM), 0); /* a signal to the whole job is not for it */
     assert_true(host_opener_open(&opener, 0) >= 0);
     close(opener.socket);
@@ -589,6 +812,7 @@ int main(void)
         cmocka_unit_test(users_are_chosen),
         cmocka_unit_test(files_are_opened_from_outside),
         cmocka_unit_test(files_are_opened_for_who_is_inside),
+        cmocka_unit_test(sockets_are_connected_from_outside),
         cmocka_unit_test(the_opener_ends_with_its_parent),
     };
 
