@@ -90,7 +90,7 @@ static const struct rule rules[] = {
     {SYS_seccomp, ALL, TIGHTEN},
     {SYS_fcntl, M, DUPLICATE},
     {SYS_fcntl, N, FLAGS},
-    {SYS_newfstatat, M | O | D, OPEN_FILE},
+    {SYS_newfstatat, M | V | O | D, OPEN_FILE},
     {SYS_setsockopt, M, PATIENCE},
     {SYS_socket, N, INTERNET},
     {SYS_socket, O, LOCAL},
@@ -146,7 +146,7 @@ static const struct rule rules[] = {
     {SYS_fdatasync, M | D, ANY},
     {SYS_io_uring_enter, M | V | D, ANY}, /* the ring itself allows few operations (backend/aio_uring.c) */
     {SYS_lseek, M | D | N, ANY},
-    {SYS_fstat, M | O | D | N, ANY},
+    {SYS_fstat, M | V | O | D | N, ANY},
     {SYS_close, M | VK | BK | VS | O | S | N, ANY},
     {SYS_epoll_wait, M | VK | S | T, ANY},
     {SYS_epoll_pwait, M | VK | S | T, ANY},
@@ -176,7 +176,7 @@ static const struct rule rules[] = {
     {SYS_unlink, O, ANY},
 };
 
-static const uint32_t terminal_requests[] = {TCGETS, TCSETS, TIOCGPGRP};
+static const uint32_t terminal_requests[] = {TCGETS, TCSETS, TIOCGPGRP, TIOCGWINSZ};
 static const uint32_t socket_requests[] = {FIONREAD, FIONBIO, SIOCGIFINDEX};
 static const uint32_t tap_requests[] = {(uint32_t)TUNSETOFFLOAD, (uint32_t)TUNSETQUEUE};
 
