@@ -3,9 +3,12 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
+import threading
 import time
 import unittest
 
@@ -210,6 +213,150 @@ class Work(Sandbox):
         machine.signal(signal.SIGCONT)
         machine.send(b"z")
         machine.expect(b"z")
+
+
+class Devices(Sandbox):
+    """With all back ends that need no privileges."""
+
+    BACK_ENDS = ("vsock", "slirp", "lodge/disk-io", "lodge/disk", "lodge/disk'")
+
+    def disks(self):
+        """A plain image and a qcow2 one, which grows."""
+        raw, qcow2 = self.folder / "raw", self.folder / "qcow2"
+        raw.unlink(missing_ok=True)
+        qcow2.unlink(missing_ok=True)
+        for name, size in ((raw, "64M"), (qcow2, "1G")):
+            result = lodge.run(["image", "create", "-f", name.name, str(name), size])
+            self.assertEqual(result.returncode, 0, result.stderr)
+        return "-d", f"{raw},format=raw", "-d", str(qcow2)
+
+    def everything(self):
+        sockets = tempfile.mkdtemp(dir=self.folder)
+        return (*self.disks(), "-n", "user", "--vsock", f"{sockets}/v", "--trace", "power",
+                "--trace-file", f"{sockets}/trace")  # fmt: skip
+
+    def test_every_thread_is_inside(self):
+        """Who starts a back end's thread waits for it: they are inside before the guest says a word."""
+        machine = self.ready(*self.everything())
+        for _ in range(2):
+            threads = self.threads(machine)
+            for name in self.BACK_ENDS:
+                self.assertIn(name, threads)
+                self.assertEqual(threads[name]["Seccomp_filters"], "1", name)
+            for name, status in threads.items():
+                with self.subTest(thread=name):
+                    self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
+                    self.assertEqual(int(status["CapEff"], 16), 0)
+                    if os.geteuid() == 0:
+                        self.assertEqual(status["Uid"].split(), [str(NOBODY)] * 4)
+            machine.send(b"r")
+            machine.expect(b"ready\n")
+
+    def inject(self, machine, name, call):
+        """Lets a thread make a system call that it has no need of. False: we may not, on this host."""
+        (task,) = (int(task.name) for task in pathlib.Path(f"/proc/{machine.process.pid}/task").iterdir()
+                   if status_of(task)["Name"] == name and int(task.name) != machine.process.pid or
+                   name == "main" and int(task.name) == machine.process.pid)  # fmt: skip
+        result = subprocess.run(
+            ["gdb", "-q", "-nx", "-batch", "-p", str(machine.process.pid), "-ex", "handle all nostop noprint pass",
+             "-ex", f"python [t.switch() for t in gdb.selected_inferior().threads() if t.ptid[1] == {task}]",
+             "-ex", f"call (long)syscall({call})"],
+            capture_output=True, stdin=subprocess.DEVNULL, timeout=2 * lodge.PATIENCE, check=False,
+        )  # fmt: skip
+        return b"ptrace: Operation not permitted" not in result.stderr
+
+    def test_a_call_that_is_not_in_the_list_is_the_end(self):
+        """In every kind of thread of a machine, made by a debugger in the thread's name."""
+        if not shutil.which("gdb"):
+            self.skipTest("there is no gdb")
+        for name in ("main", "lodge/cpu0", "lodge/trace", "lodge/disk-io", "lodge/disk", "vsock", "slirp"):
+            with self.subTest(thread=name):
+                arguments = self.everything()
+                machine = self.ready(*arguments[2:])  # one disk, so that names are one thread's
+                if not self.inject(machine, name, "59, 0, 0, 0"):
+                    self.skipTest("this user may not debug other processes")
+                self.assertEqual(machine.wait(), -signal.SIGSYS)
+                thread = MAIN if name == "main" else name
+                self.assertEqual(
+                    machine.errors(),
+                    f"lodge: the sandbox ends the machine: thread {thread} made system call 59 (execve), "
+                    "which it has no need of\n",
+                )
+
+    DRIVERS = (
+        "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "failover",
+        "net_failover", "virtio_net", "vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport",
+    )  # fmt: skip
+
+    SCRIPT = """set -e
+dmesg -n 1
+for name in %(drivers)s; do insmod ./$name.ko; done
+for disk in vda vdb; do
+    mke2fs -q /dev/$disk
+    mount -t ext4 -o discard /dev/$disk /tmp
+    dd if=/dev/zero of=/tmp/zeroes bs=64k count=100 2>/dev/null
+    dd if=/dev/urandom of=/tmp/random bs=64k count=400 2>/dev/null
+    sync
+    rm /tmp/random
+    cp given /tmp/kept
+    umount /tmp
+done
+ip link set lo up
+ip addr add 10.0.2.15/24 dev eth0
+ip link set eth0 up
+nc 10.0.2.2 %(port)d <given
+./vsock call 1234 <given >/dev/null
+./vsock call 1235 </dev/null 2>/dev/null && exit 1
+echo done
+"""
+
+    def collect(self, server, received):
+        def serve():
+            connection, _ = server.accept()
+            with connection:
+                data = b""
+                while part := connection.recv(65536):
+                    data += part
+                received.append(data)
+
+        server.settimeout(5 * lodge.PATIENCE)
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        return thread
+
+    def test_a_guest_uses_all_of_them(self):
+        """Debian's kernel, through firmware that keeps variables; with no layer missing."""
+        modules = lodge.guest_image("modules", "cloud")
+        store = self.folder / "vars"
+        sockets = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        given = self.folder / "given"
+        given.write_bytes(os.urandom(1 << 20))
+        program = self.folder / "vsock"
+        subprocess.run(["gcc", "-O2", "-static", "-o", program, lodge.HERE / "guests" / "vsock.c"], check=True)
+        received = []
+        with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as local:
+            local.bind(f"{sockets}/v_1234")
+            local.listen(1)
+            servers = [self.collect(server, received) for server in (tcp, local)]
+            run = self.folder / "run"
+            run.write_text("#!/bin/sh\n" + self.SCRIPT % {"drivers": " ".join(self.DRIVERS), "port": tcp.getsockname()[1]})
+            job = self.folder / "job.cpio"
+            lodge.guest_image("job", job, run, given, program, *[f"{modules}/{name}.ko" for name in self.DRIVERS])
+            machine = self.machine(
+                "--sandbox", "strict", "--no-reboot", "-m", "512M", "-c", "2", "--firmware", f"ovmf,vars={store}", "--kernel",
+                f"{modules}/vmlinuz", "--initrd", lodge.guest_image("initramfs"), "--initrd", str(job),
+                "--append", "console=ttyS0 quiet panic=-1", *self.disks(), "-n", "user", "--vsock", f"{sockets}/v",
+            )  # fmt: skip
+            machine.expect(b"done", 5 * lodge.PATIENCE)
+            machine.expect(b"job: status 0")
+            self.assertEqual(machine.wait(), lodge.EXIT_OK)
+            for server in servers:
+                server.join(lodge.PATIENCE)
+        self.assertEqual(received, [given.read_bytes()] * 2)
+        self.assertFalse((sockets / "v").exists())
+        self.assertNotEqual(store.read_bytes(), pathlib.Path("/usr/share/OVMF/OVMF_VARS.fd").read_bytes())
+        subprocess.run(["e2fsck", "-fn", self.folder / "raw"], check=True, capture_output=True)
+        subprocess.run(["qemu-img", "check", "-q", self.folder / "qcow2"], check=True, capture_output=True)
 
 
 class Usage(Sandbox):
