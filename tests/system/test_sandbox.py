@@ -359,6 +359,72 @@ echo done
         subprocess.run(["qemu-img", "check", "-q", self.folder / "qcow2"], check=True, capture_output=True)
 
 
+class Hosts(Sandbox):
+    """Hosts that are not as they should be. The guest writes to its disk, reads and discards."""
+
+    SCRIPT = """dmesg -n 1
+for name in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk; do insmod ./$name.ko; done
+dd if=/dev/urandom of=/dev/vda bs=64k count=400 conv=fsync 2>/dev/null && echo written || echo not written
+dd if=/dev/vda of=/dev/null bs=64k count=400 2>/dev/null && echo read
+blkdiscard /dev/vda && echo discarded
+"""
+    IO_URING_SETUP, LANDLOCK_CREATE_RULESET = 425, 444
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.without = cls.folder / "without"
+        subprocess.run(["gcc", "-O2", "-o", cls.without, lodge.HERE / "without.c"], check=True)
+        cls.modules = lodge.guest_image("modules", "cloud")
+        run = cls.folder / "run"
+        run.write_text("#!/bin/sh\n" + cls.SCRIPT)
+        cls.job = cls.folder / "job.cpio"
+        drivers = ("virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk")
+        lodge.guest_image("job", cls.job, run, *[f"{cls.modules}/{name}.ko" for name in drivers])
+
+    def run_guest(self, disk, *arguments, prefix=()):
+        """What it says, and what Lodge does."""
+        machine = Machine(
+            ["--no-reboot", "-m", "256M", "--kernel", f"{self.modules}/vmlinuz", "--initrd", lodge.guest_image("initramfs"),
+             "--initrd", str(self.job), "--append", "console=ttyS0 quiet panic=-1", "-d", disk, *arguments],
+            prefix=prefix,
+        )  # fmt: skip
+        self.addCleanup(machine.close)
+        output = machine.expect(b"job: status 0", 2 * lodge.PATIENCE).decode(errors="replace").replace("\r\n", "\n")
+        self.assertEqual(machine.wait(), lodge.EXIT_OK)
+        return output, machine.errors()
+
+    def test_no_io_uring(self):
+        """A pool of threads does the I/O."""
+        disk = self.folder / "pool.qcow2"
+        self.assertEqual(lodge.run(["image", "create", "-f", "qcow2", str(disk), "64M"]).returncode, 0)
+        output, errors = self.run_guest(str(disk), prefix=(self.without, str(self.IO_URING_SETUP)))
+        self.assertIn("\nwritten\nread\ndiscarded\n", "\n" + output)
+        self.assertEqual(errors, "")
+
+    def test_no_landlock(self):
+        """A root of its own, empty, stands in for it, or a warning says that nothing does."""
+        disk = self.folder / "rootless"
+        with open(disk, "wb") as file:
+            file.truncate(64 << 20)
+        output, errors = self.run_guest(f"{disk},format=raw", prefix=(self.without, str(self.LANDLOCK_CREATE_RULESET)))
+        self.assertIn("\nwritten\nread\ndiscarded\n", "\n" + output)
+        self.assertRegex(errors, r"\A(lodge: warning: sandbox: this host refuses Landlock and a root of our own: .*\n)?\Z")
+
+    def test_full_disk(self):
+        """It has no room for what the guest writes."""
+        if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode != 0:
+            self.skipTest("no mounts of one's own on this host")
+        folder = self.folder / "small"
+        folder.mkdir()
+        prepare = f'mount -t tmpfs -o size=8m none {folder} && truncate -s 64M {folder}/disk && exec "$@"'
+        output, errors = self.run_guest(
+            f"{folder}/disk,format=raw", "--user", "keep", prefix=("unshare", "-rm", "sh", "-c", prepare, "sh")
+        )
+        self.assertIn("not written\n", output)
+        self.assertIn("No space left on device", errors)
+
+
 class Usage(Sandbox):
     def refused(self, *arguments):
         result = lodge.run(["run", "--engine", lodge.ENGINE, "--kernel", self.kernel, *arguments])
