@@ -368,7 +368,7 @@ dd if=/dev/urandom of=/dev/vda bs=64k count=400 conv=fsync 2>/dev/null && echo w
 dd if=/dev/vda of=/dev/null bs=64k count=400 2>/dev/null && echo read
 blkdiscard /dev/vda && echo discarded
 """
-    IO_URING_SETUP, LANDLOCK_CREATE_RULESET = 425, 444
+    IO_URING_SETUP, LANDLOCK_CREATE_RULESET, SECCOMP = 425, 444, 317
 
     @classmethod
     def setUpClass(cls):
@@ -409,7 +409,22 @@ blkdiscard /dev/vda && echo discarded
             file.truncate(64 << 20)
         output, errors = self.run_guest(f"{disk},format=raw", prefix=(self.without, str(self.LANDLOCK_CREATE_RULESET)))
         self.assertIn("\nwritten\nread\ndiscarded\n", "\n" + output)
-        self.assertRegex(errors, r"\A(lodge: warning: sandbox: this host refuses Landlock and a root of our own: .*\n)?\Z")
+        self.assertRegex(errors, r"\A(lodge: sandbox: this host refuses Landlock and a root of our own: .*\n)?\Z")
+
+    def test_no_seccomp(self):
+        """A warning, and with --sandbox strict an error that leaves no socket behind."""
+        lacks = "lodge: sandbox: this host refuses a filter for system calls (seccomp): Function not implemented; "
+        path = self.folder / "socket"
+        prefix = (self.without, str(self.SECCOMP))
+        machine = self.machine("--vsock", str(path), prefix=prefix)
+        machine.expect(b"ready\n")
+        machine.send(b"q")
+        self.assertEqual(machine.wait(), lodge.EXIT_OK)
+        self.assertEqual(machine.errors(), lacks + "the machine runs without that\n")
+        machine = self.machine("--vsock", str(path), "--sandbox", "strict", prefix=prefix)
+        self.assertEqual(machine.wait(), lodge.EXIT_FAILED)
+        self.assertEqual(machine.errors(), lacks + "--sandbox on does without\n")
+        self.assertFalse(path.exists())
 
     def test_full_disk(self):
         """It has no room for what the guest writes."""
