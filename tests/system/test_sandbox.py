@@ -253,7 +253,7 @@ class Devices(Sandbox):
             machine.expect(b"ready\n")
 
     def inject(self, machine, name, call):
-        """Lets a thread make a system call that it has no need of. False: we may not, on this host."""
+        """Lets a thread make a system call. What the debugger says; skips the test if it may not, on this host."""
         (task,) = (int(task.name) for task in pathlib.Path(f"/proc/{machine.process.pid}/task").iterdir()
                    if status_of(task)["Name"] == name and int(task.name) != machine.process.pid or
                    name == "main" and int(task.name) == machine.process.pid)  # fmt: skip
@@ -263,7 +263,21 @@ class Devices(Sandbox):
              "-ex", f"call (long)syscall({call})"],
             capture_output=True, stdin=subprocess.DEVNULL, timeout=2 * lodge.PATIENCE, check=False,
         )  # fmt: skip
-        return b"ptrace: Operation not permitted" not in result.stderr
+        if b"ptrace: Operation not permitted" in result.stderr:
+            self.skipTest("this user may not debug other processes")
+        return result.stdout.decode()
+
+    def test_files_are_closed_to_a_user_network(self):
+        """Its thread may open for reading: the list of name servers, and nothing else."""
+        if not shutil.which("gdb"):
+            self.skipTest("there is no gdb")
+        machine = self.ready("-n", "user")
+        for path, opens in (("/etc/passwd", False), ("/etc/resolv.conf", os.path.exists("/etc/resolv.conf"))):
+            with self.subTest(path=path):
+                said = self.inject(machine, "slirp", f'257, -100, "{path}", 0')  # openat
+                self.assertRegex(said, r"(?m)^\$1 = \d+$" if opens else r"(?m)^\$1 = -1$")
+        machine.send(b"q")
+        self.assertEqual(machine.wait(), lodge.EXIT_OK)
 
     def test_a_call_that_is_not_in_the_list_is_the_end(self):
         """In every kind of thread of a machine, made by a debugger in the thread's name."""
@@ -273,8 +287,7 @@ class Devices(Sandbox):
             with self.subTest(thread=name):
                 arguments = self.everything()
                 machine = self.ready(*arguments[2:])  # one disk, so that names are one thread's
-                if not self.inject(machine, name, "59, 0, 0, 0"):
-                    self.skipTest("this user may not debug other processes")
+                self.inject(machine, name, "59, 0, 0, 0")
                 self.assertEqual(machine.wait(), -signal.SIGSYS)
                 thread = MAIN if name == "main" else name
                 self.assertEqual(

@@ -30,6 +30,7 @@
 
 #include "unit.h"
 
+#include "backend/thread.h"
 #include "base/bits.h"
 #include "host/opener.h"
 #include "host/sandbox.h"
@@ -572,6 +573,57 @@ static void threads_inherit_the_list(void **unused)
     }
 }
 
+/* --- threads of back ends --- */
+
+static bool enter_as_attempted(void)
+{
+    return sandbox_enter_thread(attempt_kind);
+}
+
+static int make_attempt_in_back_end(void)
+{
+    struct backend_thread thread;
+
+    if (sandbox_enter(&wanted) != STATUS_OK ||
+        backend_thread_start(&thread, "back end", enter_as_attempted, make_attempt_in_thread, NULL) != 0)
+        return 1;
+    backend_thread_join(&thread);
+    return 0;
+}
+
+/* They take no signals; this one is not from outside. */
+static void threads_of_back_ends_tell_what_they_did(void **unused)
+{
+    (void)unused;
+    attempt = &attempts[0];
+    for (int kind = SANDBOX_DISK; kind <= SANDBOX_TAP; kind++) {
+        attempt_kind = (enum sandbox_thread)kind;
+        int status = run_child(make_attempt_in_back_end);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+        assert_string_equal(said, "lodge: the sandbox ends the machine: thread back end made system call 59 (execve), "
+                                  "which it has no need of\n");
+    }
+}
+
+static bool refuse(void)
+{
+    return false;
+}
+
+static void a_thread_that_cannot_enter_does_not_run(void **unused)
+{
+    struct backend_thread thread;
+    bool ran = false;
+
+    (void)unused;
+    assert_int_equal(backend_thread_start(&thread, "back end", refuse, in_thread, &ran), EACCES);
+    assert_false(ran);
+    backend_thread_join(&thread); /* nothing */
+    assert_int_equal(backend_thread_start(&thread, "back end", NULL, in_thread, &ran), 0);
+    backend_thread_join(&thread);
+    assert_true(ran);
+}
+
 /* --- the other layers --- */
 
 static int no_file_by_landlock(void)
@@ -814,6 +866,8 @@ int main(void)
         cmocka_unit_test(every_kind_can_do_its_work),
         cmocka_unit_test(other_calls_end_the_process),
         cmocka_unit_test(threads_inherit_the_list),
+        cmocka_unit_test(threads_of_back_ends_tell_what_they_did),
+        cmocka_unit_test(a_thread_that_cannot_enter_does_not_run),
         cmocka_unit_test(no_path_leads_to_a_file),
         cmocka_unit_test(root_becomes_nobody),
         cmocka_unit_test(users_are_chosen),
