@@ -51,7 +51,7 @@ enum check {
     DATA,      /* memory that is not executable */
     SELF,      /* this process */
     THREAD,    /* a thread, and no process or name space */
-    CONTROL,   /* requests of a terminal, and of KVM */
+    CONTROL,   /* requests of a terminal, and those that the kind has need of */
     NAME,      /* of a thread */
     GS_BASE,   /* where the translator keeps its vCPU */
     TIGHTEN,   /* one more filter */
