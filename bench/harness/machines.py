@@ -117,10 +117,11 @@ def start(machine, guest):
 class Guest:
     """A machine that runs rows one after the other; boots when it is first needed, and again if a row killed it."""
 
-    def __init__(self, machine, kernel, initrd):
+    def __init__(self, machine, kernel, initrd, append=""):
         self.machine = machine
         self.warnings = []
-        self._command = machine.command(kernel, initrd, f"{COMMAND_LINE} quiet BENCH=console {machine.clock()}")
+        append = f"{COMMAND_LINE} quiet BENCH=console {machine.clock()} {append}"
+        self._command = machine.command(kernel, initrd, append)
         self._console = None
 
     def boot(self):

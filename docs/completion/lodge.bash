@@ -34,6 +34,14 @@ _lodge_run() {
         mapfile -t COMPREPLY < <(compgen -W 'auto kvm dbt' -- "$current")
         return
         ;;
+    --sandbox)
+        mapfile -t COMPREPLY < <(compgen -W 'on off strict' -- "$current")
+        return
+        ;;
+    --user)
+        mapfile -t COMPREPLY < <(compgen -u -W keep -- "$current")
+        return
+        ;;
     -m | --memory | --balloon)
         mapfile -t COMPREPLY < <(compgen -W '128M 256M 512M 1G 2G 4G' -- "$current")
         return
@@ -55,7 +63,7 @@ _lodge_run() {
         ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W '--kernel --initrd --append --firmware -d --disk -n --net --console --vsock -m --memory --balloon -c --cpus --cpu
-        --engine --name --gdb --debug-exit --no-reboot --stats --trace --trace-file --help' -- "$current")
+        --engine --name --gdb --sandbox --user --debug-exit --no-reboot --stats --trace --trace-file --help' -- "$current")
 }
 
 _lodge_image() {

@@ -52,6 +52,11 @@ enum status aio_create(enum aio_mode mode, struct aio_engine **engine)
     return status;
 }
 
+enum status aio_start(struct aio_engine *engine, bool (*enter)(void))
+{
+    return engine->start(engine, enter);
+}
+
 void aio_destroy(struct aio_engine *engine)
 {
     if (engine)

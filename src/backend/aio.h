@@ -5,6 +5,7 @@
 #ifndef LODGE_BACKEND_AIO_H
 #define LODGE_BACKEND_AIO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -38,17 +39,21 @@ enum { AIO_VECTORS = 1024 };
 
 struct aio_engine {
     const char *name; /* "io_uring" or "threads" */
+    enum status (*start)(struct aio_engine *engine, bool (*enter)(void));
     void (*submit)(struct aio_engine *engine, struct aio_operation *operation);
     void (*destroy)(struct aio_engine *engine);
 };
 
-/* Logs why not. With AIO_URING a host without it is STATUS_UNSUPPORTED. */
+/* Has no threads yet. Logs why not. With AIO_URING a host without it is STATUS_UNSUPPORTED. */
 enum status aio_create(enum aio_mode mode, struct aio_engine **engine) MUST_CHECK;
 
-/* Nothing is under way. NULL is accepted. */
+/* Starts its threads, of which enter() is the first thing that they do (backend/thread.h), or NULL. Once. Logged. */
+enum status aio_start(struct aio_engine *engine, bool (*enter)(void)) MUST_CHECK;
+
+/* Nothing is under way. NULL is accepted, and one that was not started. */
 void aio_destroy(struct aio_engine *engine);
 
-/* Any thread, any lock. Starts the operation; done() is not called from inside. */
+/* Any thread, any lock, after aio_start(). Starts the operation; done() is not called from inside. */
 void aio_submit(struct aio_engine *engine, struct aio_operation *operation);
 
 #endif

@@ -2,7 +2,6 @@
 #ifndef LODGE_BACKEND_AIO_INTERNAL_H
 #define LODGE_BACKEND_AIO_INTERNAL_H
 
-#include <stdbool.h>
 #include <sys/types.h>
 
 #include "backend/aio.h"

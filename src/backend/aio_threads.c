@@ -1,5 +1,6 @@
 /* Asynchronous I/O by threads that do it synchronously. */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,8 +18,7 @@ struct pool {
     pthread_cond_t work;
     struct aio_operation *first, **last;
     bool stopping;
-    unsigned thread_count;
-    pthread_t threads[POOL_THREADS];
+    struct backend_thread threads[POOL_THREADS];
 };
 
 static ssize_t pool_try(const struct aio_operation *operation)
@@ -89,35 +89,43 @@ static void pool_destroy(struct aio_engine *engine)
     pool->stopping = true;
     pthread_mutex_unlock(&pool->lock);
     pthread_cond_broadcast(&pool->work);
-    for (unsigned i = 0; i < pool->thread_count; i++)
-        pthread_join(pool->threads[i], NULL);
+    for (unsigned i = 0; i < POOL_THREADS; i++)
+        backend_thread_join(&pool->threads[i]);
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->lock);
     free(pool);
 }
 
+/* A few are better than none. */
+static enum status pool_start(struct aio_engine *engine, bool (*enter)(void))
+{
+    struct pool *pool = CONTAINER_OF(engine, struct pool, engine);
+    unsigned count = 0;
+    int error = 0;
+
+    while (count < POOL_THREADS && error == 0) {
+        error = backend_thread_start(&pool->threads[count], "lodge/disk-io", enter, pool_thread, pool);
+        count += error == 0;
+    }
+    if (count > 0)
+        return STATUS_OK;
+    log_error("cannot start threads for disk I/O: %s", strerror(error));
+    return STATUS_NO_MEMORY;
+}
+
 enum status aio_threads_create(struct aio_engine **engine)
 {
     struct pool *pool = calloc(1, sizeof(*pool));
-    int error = ENOMEM;
 
-    if (pool) {
-        pool->engine = (struct aio_engine){.name = "threads", .submit = pool_submit, .destroy = pool_destroy};
-        pool->last = &pool->first;
-        pthread_mutex_init(&pool->lock, NULL);
-        pthread_cond_init(&pool->work, NULL);
-        for (error = 0; pool->thread_count < POOL_THREADS; pool->thread_count++) {
-            error = backend_thread_start(&pool->threads[pool->thread_count], "lodge/disk-io", pool_thread, pool);
-            if (error)
-                break;
-        }
-    }
-    if (!pool || pool->thread_count == 0) {
-        log_error("cannot start threads for disk I/O: %s", strerror(error));
-        if (pool)
-            pool_destroy(&pool->engine);
+    if (!pool) {
+        log_error("no memory for disk I/O");
         return STATUS_NO_MEMORY;
     }
+    pool->engine =
+        (struct aio_engine){.name = "threads", .start = pool_start, .submit = pool_submit, .destroy = pool_destroy};
+    pool->last = &pool->first;
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->work, NULL);
     *engine = &pool->engine;
     return STATUS_OK;
 }

@@ -7,6 +7,8 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "backend/aio_internal.h"
 #include "backend/thread.h"
@@ -21,8 +23,7 @@ struct uring {
     pthread_mutex_t lock; /* of the submission side */
     unsigned under_way;
     struct aio_operation *first, **last; /* that wait for room */
-    pthread_t thread;
-    bool has_ring;
+    struct backend_thread thread;
 };
 
 static void uring_prepare(struct io_uring_sqe *sqe, struct aio_operation *operation)
@@ -124,17 +125,34 @@ static void *uring_thread(void *argument)
     }
 }
 
-static void uring_destroy(struct aio_engine *engine)
+static enum status uring_start(struct aio_engine *engine, bool (*enter)(void))
 {
     struct uring *uring = CONTAINER_OF(engine, struct uring, engine);
+    int error = backend_thread_start(&uring->thread, "lodge/disk-io", enter, uring_thread, uring);
 
+    if (error == 0)
+        return STATUS_OK;
+    log_error("cannot start the thread for disk I/O: %s", strerror(error));
+    return STATUS_NO_MEMORY;
+}
+
+static void uring_stop(struct uring *uring)
+{
     pthread_mutex_lock(&uring->lock);
     struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring); /* there is room: nothing is under way */
     io_uring_prep_nop(sqe);
     io_uring_sqe_set_data(sqe, NULL);
     (void)io_uring_submit(&uring->ring);
     pthread_mutex_unlock(&uring->lock);
-    pthread_join(uring->thread, NULL);
+    backend_thread_join(&uring->thread);
+}
+
+static void uring_destroy(struct aio_engine *engine)
+{
+    struct uring *uring = CONTAINER_OF(engine, struct uring, engine);
+
+    if (uring->thread.runs)
+        uring_stop(uring);
     io_uring_queue_exit(&uring->ring);
     pthread_mutex_destroy(&uring->lock);
     free(uring);
@@ -155,6 +173,29 @@ static bool uring_suffices(struct io_uring *ring)
     return good;
 }
 
+/* liburing 2.3 declares functions for these two requests, and its shared library does not have them. */
+static bool uring_register(const struct io_uring *ring, unsigned request, void *argument, unsigned count)
+{
+    return syscall(SYS_io_uring_register, ring->ring_fd, request, argument, count) == 0;
+}
+
+/*
+ * Operations of a ring are no system calls, and pass by every list of these: so it takes what is done here and nothing
+ * else, neither the opening of files nor sockets.
+ */
+static bool uring_restrict(struct io_uring *ring)
+{
+    static const uint8_t operations[] = {IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_NOP};
+    struct io_uring_restriction restrictions[ARRAY_LENGTH(operations)] = {0};
+
+    for (size_t i = 0; i < ARRAY_LENGTH(operations); i++) {
+        restrictions[i].opcode = IORING_RESTRICTION_SQE_OP;
+        restrictions[i].sqe_op = operations[i];
+    }
+    return uring_register(ring, IORING_REGISTER_RESTRICTIONS, restrictions, ARRAY_LENGTH(restrictions)) &&
+           uring_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+}
+
 enum status aio_uring_create(struct aio_engine **engine)
 {
     struct uring *uring = calloc(1, sizeof(*uring));
@@ -163,15 +204,15 @@ enum status aio_uring_create(struct aio_engine **engine)
         log_error("no memory for disk I/O");
         return STATUS_NO_MEMORY;
     }
-    uring->engine = (struct aio_engine){.name = "io_uring", .submit = uring_submit, .destroy = uring_destroy};
+    uring->engine =
+        (struct aio_engine){.name = "io_uring", .start = uring_start, .submit = uring_submit, .destroy = uring_destroy};
     uring->last = &uring->first;
-    if (io_uring_queue_init(URING_ENTRIES, &uring->ring, 0) != 0) {
+    if (io_uring_queue_init(URING_ENTRIES, &uring->ring, IORING_SETUP_R_DISABLED) != 0) {
         free(uring);
         return STATUS_UNSUPPORTED;
     }
     pthread_mutex_init(&uring->lock, NULL);
-    if (!uring_suffices(&uring->ring) ||
-        backend_thread_start(&uring->thread, "lodge/disk-io", uring_thread, uring) != 0) {
+    if (!uring_suffices(&uring->ring) || !uring_restrict(&uring->ring)) {
         io_uring_queue_exit(&uring->ring);
         pthread_mutex_destroy(&uring->lock);
         free(uring);

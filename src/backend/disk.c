@@ -287,15 +287,19 @@ enum status disk_open(const struct disk_options *options, struct block **block)
     disk->image->barrier = disk_barrier;
     disk->image->barrier_context = disk;
     disk_describe(disk);
-    int error = backend_thread_start(&disk->thread, "lodge/disk", disk_thread, disk);
-    if (error) {
-        log_error("cannot start a thread for the disk %s: %s", options->path, strerror(error));
-        (void)image_close(disk->image);
-        disk_free(disk);
-        return STATUS_NO_MEMORY;
-    }
     *block = &disk->block;
     return STATUS_OK;
+}
+
+enum status disk_start(struct block *block, bool (*enter)(void))
+{
+    struct disk *disk = CONTAINER_OF(block, struct disk, block);
+    int error = backend_thread_start(&disk->thread, "lodge/disk", enter, disk_thread, disk);
+
+    if (error == 0)
+        return STATUS_OK;
+    log_error("cannot start a thread for the disk %s: %s", disk->image->file.path, strerror(error));
+    return STATUS_NO_MEMORY;
 }
 
 bool disk_close(struct block *block)
@@ -310,7 +314,7 @@ bool disk_close(struct block *block)
     disk->stopping = true;
     pthread_mutex_unlock(&disk->lock);
     pthread_cond_signal(&disk->work);
-    pthread_join(disk->thread, NULL);
+    backend_thread_join(&disk->thread);
     bool saved = image_close(disk->image) == BLOCK_DONE;
     disk_free(disk);
     return saved;

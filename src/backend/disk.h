@@ -29,12 +29,18 @@ struct disk_options {
     struct aio_engine *engine;
 };
 
-/* Opens and locks. Any thread. Logged. */
+/* Opens and locks; there is no thread yet. Any thread. Logged. */
 enum status disk_open(const struct disk_options *options, struct block **block) MUST_CHECK;
 
 /*
- * Drains, writes what waits, closes. Nobody submits any more. NULL is accepted. False: not everything
- * could be written; logged.
+ * Starts its thread, of which enter() is the first thing that it does (backend/thread.h), or NULL. Once, and before
+ * anything is submitted; the engine has been started. Logged.
+ */
+enum status disk_start(struct block *block, bool (*enter)(void)) MUST_CHECK;
+
+/*
+ * Drains, writes what waits, closes. Nobody submits any more. NULL is accepted, and one that was not started. False:
+ * not everything could be written; logged.
  */
 bool disk_close(struct block *block);
 

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "backend/disk.h"
+#include "backend/thread.h"
 
 struct disk {
     struct block block;
@@ -20,7 +21,7 @@ struct disk {
     unsigned phase;     /* of those that begin now */
     unsigned fast[2];   /* requests in the fast way, by phase */
     bool stopping;
-    pthread_t thread;
+    struct backend_thread thread;
 };
 
 /*

@@ -29,8 +29,7 @@ enum { OUT_ROOM = 512 << 10, BACK_ROOM = 4 << 20, POLLS_FIRST = 64 };
 struct net_slirp {
     struct network network;
     Slirp *slirp;
-    pthread_t thread;
-    bool thread_runs;
+    struct backend_thread thread;
     int wake;                   /* an event */
     _Atomic unsigned abilities; /* of the guest */
 
@@ -359,16 +358,14 @@ static enum status slirp_add_forwards(struct net_slirp *self, const struct net_s
     return STATUS_OK;
 }
 
-static enum status slirp_start(struct net_slirp *self)
+enum status net_slirp_start(struct net_slirp *slirp, bool (*enter)(void))
 {
-    int error = backend_thread_start(&self->thread, "slirp", slirp_main, self);
+    int error = backend_thread_start(&slirp->thread, "slirp", enter, slirp_main, slirp);
 
-    if (error) {
-        log_error("cannot start the thread of the user network: %s", strerror(error));
-        return STATUS_NO_MEMORY;
-    }
-    self->thread_runs = true;
-    return STATUS_OK;
+    if (error == 0)
+        return STATUS_OK;
+    log_error("cannot start the thread of the user network: %s", strerror(error));
+    return STATUS_NO_MEMORY;
 }
 
 static enum status slirp_allocate(struct net_slirp *self)
@@ -409,8 +406,6 @@ enum status net_slirp_open(const struct net_slirp_config *config, struct net_sli
     if (status == STATUS_OK)
         status = slirp_add_forwards(self, config);
     if (status == STATUS_OK)
-        status = slirp_start(self);
-    if (status == STATUS_OK)
         *slirp = self;
     else
         net_slirp_close(self);
@@ -421,12 +416,12 @@ void net_slirp_close(struct net_slirp *slirp)
 {
     if (!slirp)
         return;
-    if (slirp->thread_runs) {
+    if (slirp->thread.runs) {
         lock_acquire(&slirp->lock);
         slirp->stopping = true;
         slirp_wake(slirp);
         lock_release(&slirp->lock);
-        pthread_join(slirp->thread, NULL);
+        backend_thread_join(&slirp->thread);
     }
     if (slirp->slirp)
         slirp_cleanup(slirp->slirp);

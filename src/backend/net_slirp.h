@@ -36,8 +36,11 @@ struct net_slirp_config {
 
 struct net_slirp;
 
-/* Logs its errors. *slirp is the caller's to close. */
+/* There is no thread yet. Logs its errors. *slirp is the caller's to close. */
 enum status net_slirp_open(const struct net_slirp_config *config, struct net_slirp **slirp) MUST_CHECK;
+
+/* Starts its thread, of which enter() is the first thing that it does (backend/thread.h), or NULL. Once. Logged. */
+enum status net_slirp_start(struct net_slirp *slirp, bool (*enter)(void)) MUST_CHECK;
 
 /* What the device is given. */
 struct network *net_slirp_network(struct net_slirp *slirp);

@@ -157,16 +157,14 @@ failed:
     return STATUS_NO_MEMORY;
 }
 
-static enum status tap_start(struct net_tap *tap)
+enum status net_tap_start(struct net_tap *tap, bool (*enter)(void))
 {
-    int error = backend_thread_start(&tap->thread, "tap", tap_main, tap);
+    int error = backend_thread_start(&tap->thread, "tap", enter, tap_main, tap);
 
-    if (error) {
-        log_error("cannot start the thread of a tap interface: %s", strerror(error));
-        return STATUS_NO_MEMORY;
-    }
-    tap->thread_runs = true;
-    return STATUS_OK;
+    if (error == 0)
+        return STATUS_OK;
+    log_error("cannot start the thread of a tap interface: %s", strerror(error));
+    return STATUS_NO_MEMORY;
 }
 
 enum status net_tap_open(const char *interface, unsigned pairs, struct net_tap **tap)
@@ -190,8 +188,6 @@ enum status net_tap_open(const char *interface, unsigned pairs, struct net_tap *
     if (status == STATUS_OK)
         status = tap_prepare(made);
     if (status == STATUS_OK)
-        status = tap_start(made);
-    if (status == STATUS_OK)
         *tap = made;
     else
         net_tap_close(made);
@@ -208,10 +204,10 @@ void net_tap_close(struct net_tap *tap)
 {
     if (!tap)
         return;
-    if (tap->thread_runs) {
+    if (tap->thread.runs) {
         tap->stopping = true;
         (void)eventfd_write(tap->wake, 1);
-        pthread_join(tap->thread, NULL);
+        backend_thread_join(&tap->thread);
     }
     for (unsigned i = 0; i < NET_TAP_PAIRS; i++) {
         tap_close_fd(tap->queues[i].fd);

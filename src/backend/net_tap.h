@@ -7,6 +7,8 @@
 #ifndef LODGE_BACKEND_NET_TAP_H
 #define LODGE_BACKEND_NET_TAP_H
 
+#include <stdbool.h>
+
 #include "base/status.h"
 #include "port/lock.h"
 #include "port/packet.h"
@@ -17,9 +19,12 @@ struct net_tap;
 
 /*
  * pairs: how many pairs of queues would be of use, 1 to NET_TAP_PAIRS; there is one if the interface was not made for
- * several. Logs its errors. *tap is the caller's to close.
+ * several. There is no thread yet. Logs its errors. *tap is the caller's to close.
  */
 enum status net_tap_open(const char *interface, unsigned pairs, struct net_tap **tap) MUST_CHECK;
+
+/* Starts its thread, of which enter() is the first thing that it does (backend/thread.h), or NULL. Once. Logged. */
+enum status net_tap_start(struct net_tap *tap, bool (*enter)(void)) MUST_CHECK;
 
 /* What the device is given. */
 struct network *net_tap_network(struct net_tap *tap);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "backend/net_tap.h"
+#include "backend/thread.h"
 
 /* The header in front of each frame is the one of virtio with its last field, the number of buffers. */
 enum { TAP_HEADER = 12, TAP_BUFFER = TAP_HEADER + PACKET_MOST };
@@ -25,8 +26,7 @@ struct net_tap {
     struct network network;
     unsigned offloads; /* bits of TUNSETOFFLOAD that the kernel knows */
     int epoll, wake;   /* wake: an event */
-    pthread_t thread;
-    bool thread_runs;
+    struct backend_thread thread;
     atomic_bool stopping;
     _Atomic uint32_t blocked;  /* bit n: the kernel had no room for a frame of pair n */
     _Atomic uint32_t drained;  /* bit n: the guest may have room again */

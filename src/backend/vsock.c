@@ -114,7 +114,7 @@ static enum status host_listen(struct vsock_host *host, const char *path)
     return STATUS_DENIED;
 }
 
-static enum status host_start(struct vsock_host *host)
+static enum status host_prepare(struct vsock_host *host)
 {
     enum status status = STATUS_NO_MEMORY;
 
@@ -126,18 +126,20 @@ static enum status host_start(struct vsock_host *host)
         log_error("cannot wait for events of sockets: %s", strerror(errno));
     if (status == STATUS_OK)
         status = host_watch(host, host->listener, NULL);
-    if (status != STATUS_OK)
-        return status;
-    int error = backend_thread_start(&host->thread, "vsock", host_main, host);
-    if (error) {
-        log_error("cannot start the thread of the vsock device: %s", strerror(error));
-        return STATUS_NO_MEMORY;
-    }
-    host->thread_runs = true;
-    return STATUS_OK;
+    return status;
 }
 
-enum status vsock_host_open(const char *path, struct vsock_host **host)
+enum status vsock_host_start(struct vsock_host *host, bool (*enter)(void))
+{
+    int error = backend_thread_start(&host->thread, "vsock", enter, host_main, host);
+
+    if (error == 0)
+        return STATUS_OK;
+    log_error("cannot start the thread of the vsock device: %s", strerror(error));
+    return STATUS_NO_MEMORY;
+}
+
+enum status vsock_host_open(const char *path, struct vsock_outside *outside, struct vsock_host **host)
 {
     struct vsock_host *made = calloc(1, sizeof(*made));
     enum status status;
@@ -148,11 +150,12 @@ enum status vsock_host_open(const char *path, struct vsock_host **host)
         return STATUS_NO_MEMORY;
     }
     made->listener = made->epoll = made->stop = -1;
+    made->outside = outside;
     pthread_mutex_init(&made->guard, NULL);
     peers_init_world(made);
     status = host_listen(made, path);
     if (status == STATUS_OK)
-        status = host_start(made);
+        status = host_prepare(made);
     if (status == STATUS_OK)
         *host = made;
     else
@@ -166,17 +169,26 @@ static void host_close_fd(int fd)
         close(fd);
 }
 
+static void host_remove_socket(struct vsock_host *host)
+{
+    if (host->listener < 0)
+        return;
+    if (host->outside)
+        host->outside->remove(host->outside);
+    else
+        (void)unlink(host->address.sun_path);
+}
+
 void vsock_host_close(struct vsock_host *host)
 {
     if (!host)
         return;
-    if (host->thread_runs) {
+    if (host->thread.runs) {
         (void)eventfd_write(host->stop, 1);
-        pthread_join(host->thread, NULL);
+        backend_thread_join(&host->thread);
     }
     peers_reap(host);
-    if (host->listener >= 0)
-        (void)unlink(host->address.sun_path);
+    host_remove_socket(host);
     host_close_fd(host->listener);
     host_close_fd(host->epoll);
     host_close_fd(host->stop);

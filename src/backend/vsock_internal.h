@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/un.h>
 
+#include "backend/thread.h"
 #include "backend/vsock.h"
 
 enum { PEERS = 2 * VSOCK_CONNECTIONS, PEER_INPUT = 4096, PEER_LINE = 24, PORT_DIGITS = 11 };
@@ -42,10 +43,10 @@ struct vsock_host {
     struct vsock_world world;
     struct sockaddr_un address;
     int listener, epoll, stop; /* stop: an event that ends the thread */
-    pthread_t thread;
-    bool thread_runs;
-    pthread_mutex_t guard;     /* held by the thread while it is in the device; before the machine lock */
-    struct lock *machine_lock; /* NULL: not attached; under the guard */
+    struct backend_thread thread;
+    struct vsock_outside *outside; /* NULL: it does these things itself */
+    pthread_mutex_t guard;         /* held by the thread while it is in the device; before the machine lock */
+    struct lock *machine_lock;     /* NULL: not attached; under the guard */
     struct peer *peers[PEERS];
     struct peer *connections[VSOCK_CONNECTIONS];
 };

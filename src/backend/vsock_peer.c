@@ -221,19 +221,26 @@ static void world_drained(struct vsock_world *world, unsigned connection)
 
 /* --- calls --- */
 
-static void world_connect(struct vsock_world *world, unsigned connection, uint32_t port)
+/* A descriptor, or -1. */
+static int connect_to_host(const struct vsock_host *host, uint32_t port)
 {
-    struct vsock_host *host = CONTAINER_OF(world, struct vsock_host, world);
     struct sockaddr_un address = host->address;
     size_t length = strlen(address.sun_path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    struct peer *peer = NULL;
 
     (void)snprintf(address.sun_path + length, sizeof(address.sun_path) - length, "_%u", port);
-    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
-        peer = peer_create(host, fd, PEER_GREETING);
-    else if (fd >= 0)
-        close(fd);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static void world_connect(struct vsock_world *world, unsigned connection, uint32_t port)
+{
+    struct vsock_host *host = CONTAINER_OF(world, struct vsock_host, world);
+    int fd = host->outside ? host->outside->connect(host->outside, port) : connect_to_host(host, port);
+    struct peer *peer = fd >= 0 ? peer_create(host, fd, PEER_GREETING) : NULL;
+
     if (!peer) {
         world->hang_up(world->device, connection);
         return;

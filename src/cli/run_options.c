@@ -235,6 +235,17 @@ static bool take_gdb(struct vmm_options *options, const char *value)
     return vmm_gdb_is_valid(value);
 }
 
+static bool take_sandbox(struct vmm_options *options, const char *value)
+{
+    return take_choice("--sandbox", vmm_sandbox_modes(), value, &options->sandbox);
+}
+
+static bool take_user(struct vmm_options *options, const char *value)
+{
+    options->user = value;
+    return true;
+}
+
 static bool take_debug_exit(struct vmm_options *options, const char *value)
 {
     (void)value;
@@ -319,6 +330,9 @@ static const struct option options_known[] = {
     {"--name", NULL, "NAME", "a name for the machine", take_name},
     {"--gdb", NULL, "ADDRESS", "wait there for GDB: [HOST]:PORT on loopback, or unix:PATH; with ,nowait run at once",
      take_gdb},
+    {"--sandbox", NULL, "MODE", "shut this process in before the guest runs: on, off, strict (default on)",
+     take_sandbox},
+    {"--user", NULL, "USER", "as root: become this user before the guest runs, or keep (default nobody)", take_user},
     {"--debug-exit", NULL, NULL, "a byte written to port 0xf4 ends the machine with status (byte << 1) | 1",
      take_debug_exit},
     {"--no-reboot", NULL, NULL, "end where the machine would restart", take_no_reboot},
@@ -387,6 +401,7 @@ enum parse_result run_options_parse(char **arguments, struct vmm_options *option
         .cpu_model = "host",
         .engine = "auto",
         .append = "",
+        .sandbox = "on",
         .name = "lodge",
     };
     for (; *arguments; arguments++) {
@@ -401,6 +416,10 @@ enum parse_result run_options_parse(char **arguments, struct vmm_options *option
     }
     if (options->balloon >= options->memory) {
         log_error("--balloon must be less than the memory, -m" TRY_HELP);
+        return PARSE_ERROR;
+    }
+    if (options->user && strcmp(options->sandbox, "off") == 0) {
+        log_error("--user needs the sandbox, which --sandbox off switches off" TRY_HELP);
         return PARSE_ERROR;
     }
     if (!options->kernel && !options->firmware[0]) {

@@ -6,6 +6,7 @@
 
 #include "base/bits.h"
 #include "host/futex.h"
+#include "host/sandbox.h"
 #include "host/signals.h"
 #include "host/tty.h"
 #include "port/log.h"
@@ -110,6 +111,7 @@ static void *console_writer(void *argument)
 {
     struct host_console *console = argument;
 
+    (void)sandbox_enter_thread(SANDBOX_WRITER); /* it has the main thread's list at least */
     for (;;) {
         uint32_t posted = console_load(&console->posted);
         uint32_t queued = console_load(&console->head) - console->tail;
@@ -130,7 +132,7 @@ static void *console_writer(void *argument)
     }
 }
 
-static enum status console_start_writer(struct host_console *console)
+enum status host_console_start(struct host_console *console)
 {
     pthread_attr_t attributes;
 
@@ -148,7 +150,7 @@ static enum status console_start_writer(struct host_console *console)
 
 /*
  * The writer may sit in a write() that nobody will ever read. It is waited for, since output must
- * not be lost, unless a signal says that it no longer matters. Then it is cancelled.
+ * not be lost, unless a signal says that it no longer matters. Then it is interrupted and drops the rest.
  */
 static void console_finish_writer(struct host_console *console)
 {
@@ -158,14 +160,14 @@ static void console_finish_writer(struct host_console *console)
         if (round == CONSOLE_TERMINAL_ROUNDS)
             host_tty_restore();
         if (host_signals_ending_waits() || (atomic_load(&console->hurry) && round >= CONSOLE_HURRY_ROUNDS)) {
-            (void)pthread_cancel(console->writer);
+            atomic_store(&console->broken, true);
             break;
         }
         uint32_t tail = console_load(&console->tail);
         if (tail != console->head)
             futex_wait(&console->tail, tail, &console_patience);
     }
-    (void)pthread_join(console->writer, NULL);
+    host_signals_join(console->writer);
 }
 
 void host_console_hurry(struct host_console *console)
@@ -286,21 +288,14 @@ enum status host_console_init(struct host_console *console, struct event_loop *l
     console->input.ready = console_input_ready;
     console->is_terminal = host_tty_open(STDIN_FILENO);
 
-    enum status status = loop_notice_init(&console->room, loop, console_room);
-    if (status != STATUS_OK)
-        return status;
-    status = console_start_writer(console);
-    if (status != STATUS_OK)
-        loop_notice_destroy(&console->room);
-    return status;
+    return loop_notice_init(&console->room, loop, console_room);
 }
 
 void host_console_destroy(struct host_console *console)
 {
-    if (!console->writer_runs)
-        return;
     loop_remove(&console->input);
-    console_finish_writer(console);
+    if (console->writer_runs)
+        console_finish_writer(console);
     host_tty_restore();
     loop_notice_destroy(&console->room);
     console->writer_runs = false;

@@ -53,6 +53,9 @@ struct host_console {
 enum status host_console_init(struct host_console *console, struct event_loop *loop,
                               void (*leave)(struct host_console *console)) MUST_CHECK;
 
+/* Starts the thread that writes; before a device can have filled the queue. */
+enum status host_console_start(struct host_console *console) MUST_CHECK;
+
 /*
  * Writes what is queued, for as long as the reader takes it or until a signal asks to end, and
  * restores the terminal. Accepts a zeroed console. No device writes any more.

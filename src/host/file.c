@@ -67,8 +67,12 @@ static enum status file_read_all(struct host_file *file, int fd, size_t expected
 
 enum status host_file_read(struct host_file *file, const char *kind, const char *path, uint64_t limit)
 {
+    return host_file_read_open(file, open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY), kind, path, limit);
+}
+
+enum status host_file_read_open(struct host_file *file, int fd, const char *kind, const char *path, uint64_t limit)
+{
     struct stat stat;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     enum status status;
 
     *file = (struct host_file){0};

@@ -24,6 +24,10 @@ struct host_file {
  * than limit, STATUS_NOT_FOUND, STATUS_DENIED, STATUS_IO.
  */
 enum status host_file_read(struct host_file *file, const char *kind, const char *path, uint64_t limit) MUST_CHECK;
+
+/* The same of a descriptor, which is closed; or of -1, if errno says why there is none. path: for messages. */
+enum status host_file_read_open(struct host_file *file, int fd, const char *kind, const char *path,
+                                uint64_t limit) MUST_CHECK;
 void host_file_destroy(struct host_file *file); /* accepts a zeroed one */
 
 #endif

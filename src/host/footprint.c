@@ -1,10 +1,12 @@
 #include "host/footprint.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bits.h"
 #include "host/memory.h"
@@ -65,13 +67,32 @@ static enum footprint_part footprint_classify(uint64_t start, uint64_t end, cons
     return FOOTPRINT_OTHER;
 }
 
+static int kept = -1; /* /proc/self/smaps */
+
+void footprint_keep(void)
+{
+    if (kept < 0)
+        kept = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
+}
+
+/* From its start; a stream of its own each time, since a buffer would show what was read before. */
+static FILE *footprint_file(void)
+{
+    if (kept < 0)
+        return fopen("/proc/self/smaps", "re");
+    if (lseek(kept, 0, SEEK_SET) != 0)
+        return NULL;
+    int fd = fcntl(kept, F_DUPFD_CLOEXEC, 0);
+    return fd < 0 ? NULL : fdopen(fd, "r");
+}
+
 enum status footprint_measure(struct footprint *footprint, const struct footprint_hint *hints, size_t hint_count)
 {
     enum footprint_part part = FOOTPRINT_OTHER;
     bool is_ours = false;
     uint64_t start, end, last_end = 0, kib;
     char line[SMAPS_LINE], name[SMAPS_LINE];
-    FILE *file = fopen("/proc/self/smaps", "re");
+    FILE *file = footprint_file();
 
     *footprint = (struct footprint){0};
     if (!file) {

@@ -28,7 +28,10 @@ struct footprint {
     uint64_t resident[FOOTPRINT_PARTS]; /* bytes */
 };
 
-/* Reads /proc/self/smaps. Any thread. STATUS_IO (logged) without it. */
+/* Opens /proc/self/smaps for as long as the process runs, since later it may not. */
+void footprint_keep(void);
+
+/* Reads /proc/self/smaps. One thread at a time. STATUS_IO (logged) without it. */
 enum status footprint_measure(struct footprint *footprint, const struct footprint_hint *hints,
                               size_t hint_count) MUST_CHECK;
 

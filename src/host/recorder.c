@@ -10,6 +10,7 @@
 
 #include "host/clock.h"
 #include "host/futex.h"
+#include "host/sandbox.h"
 #include "host/signals.h"
 #include "port/log.h"
 
@@ -188,6 +189,8 @@ static void *recorder_writer(void *argument)
 {
     struct host_recorder *recorder = argument;
 
+    (void)pthread_setname_np(pthread_self(), "lodge/trace");
+    (void)sandbox_enter_thread(SANDBOX_WRITER); /* it has the main thread's list at least */
     for (;;) {
         uint32_t posted = load(&recorder->posted);
         bool closing = atomic_load(&recorder->closing);
@@ -231,16 +234,22 @@ static void recorder_release(struct host_recorder *recorder)
     recorder->open = false;
 }
 
-static bool recorder_start(struct host_recorder *recorder)
+enum status host_recorder_start(struct host_recorder *recorder)
 {
     pthread_attr_t attributes;
     int error;
 
+    if (!recorder->open)
+        return STATUS_OK;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, RECORDER_STACK);
     error = pthread_create(&recorder->writer, &attributes, recorder_writer, recorder);
     pthread_attr_destroy(&attributes);
-    return error == 0;
+    recorder->started = error == 0;
+    if (recorder->started)
+        return STATUS_OK;
+    log_error("cannot start the thread of the trace: %s", strerror(error));
+    return STATUS_NO_MEMORY;
 }
 
 enum status host_recorder_open(struct host_recorder *recorder, const char *path, size_t record_size)
@@ -253,20 +262,20 @@ enum status host_recorder_open(struct host_recorder *recorder, const char *path,
     recorder->ring = calloc(RECORDER_SLOTS, slot_size(recorder));
     recorder->batch = calloc(RECORDER_BATCH, slot_size(recorder));
     recorder->text = malloc(RECORDER_TEXT);
-    if (!recorder->ring || !recorder->batch || !recorder->text || !recorder_start(recorder)) {
-        log_error("no memory or thread for the trace");
+    if (!recorder->ring || !recorder->batch || !recorder->text) {
+        log_error("no memory for the trace");
         recorder_release(recorder);
         return STATUS_NO_MEMORY;
     }
-    (void)pthread_setname_np(recorder->writer, "lodge/trace");
     recorder->open = true;
     return STATUS_OK;
 }
 
-/* The writer may sit in a write() that nobody will ever read. */
-static void recorder_finish_writer(struct host_recorder *recorder)
+/* The writer may sit in a write() that nobody will ever read. False: it was interrupted there. */
+static bool recorder_finish_writer(struct host_recorder *recorder)
 {
     uint32_t tail = load(&recorder->tail);
+    bool written = true;
 
     atomic_store(&recorder->closing, true);
     recorder_post(recorder);
@@ -275,22 +284,24 @@ static void recorder_finish_writer(struct host_recorder *recorder)
             round = 0;
         tail = load(&recorder->tail);
         if (host_signals_ending_waits() || round >= RECORDER_CLOSE_ROUNDS) {
-            (void)pthread_cancel(recorder->writer);
+            atomic_store(&recorder->broken, true);
+            written = false;
             break;
         }
         nanosleep(&recorder_closing, NULL);
     }
-    (void)pthread_join(recorder->writer, NULL);
+    host_signals_join(recorder->writer);
+    return written;
 }
 
 void host_recorder_stop(struct host_recorder *recorder)
 {
-    if (!recorder->open || atomic_load(&recorder->closing))
+    if (!recorder->started || atomic_load(&recorder->closing))
         return;
-    recorder_finish_writer(recorder);
+    bool written = recorder_finish_writer(recorder);
     if (recorder->lost_all)
         log_warning("trace: %" PRIu64 " events are missing, the writing did not keep up", recorder->lost_all);
-    if (!atomic_load(&recorder->finished))
+    if (!written)
         log_warning("trace: %s takes no more; its end is missing", recorder->path);
 }
 

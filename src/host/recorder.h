@@ -40,14 +40,17 @@ struct host_recorder {
     uint32_t posted; /* a futex for the writer */
     atomic_bool writer_sleeps, closing, broken, finished;
     pthread_t writer;
-    bool open;
+    bool open, started;
 };
 
 /*
- * Creates or empties the file at path ("-": standard error) and starts the writer. format is set. Logs its errors:
- * STATUS_IO, STATUS_NO_MEMORY. After host_signals_init(), before other threads.
+ * Creates or empties the file at path ("-": standard error). format is set. Logs its errors: STATUS_IO,
+ * STATUS_NO_MEMORY.
  */
 enum status host_recorder_open(struct host_recorder *recorder, const char *path, size_t record_size) MUST_CHECK;
+
+/* Starts the writer. Accepts a zeroed one. Logs STATUS_NO_MEMORY. After host_signals_init(). */
+enum status host_recorder_start(struct host_recorder *recorder) MUST_CHECK;
 
 /*
  * Room for one record, which the caller fills before host_recorder_commit(): they lie in the file in this order. If

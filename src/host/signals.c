@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/bits.h"
@@ -154,6 +155,23 @@ void host_signals_destroy(struct host_signals *signals)
         return;
     loop_remove(&signals->source);
     close(signals->source.fd);
+}
+
+static void signals_interrupted(int number)
+{
+    (void)number; /* a system call has ended with EINTR */
+}
+
+void host_signals_join(pthread_t thread)
+{
+    static const struct timespec patience = {.tv_nsec = 1000 * 1000};
+    const struct sigaction action = {.sa_handler = signals_interrupted};
+
+    (void)sigaction(SIGURG, &action, NULL); /* whose default is to be ignored */
+    while (pthread_tryjoin_np(thread, NULL) != 0) {
+        (void)pthread_kill(thread, SIGURG);
+        nanosleep(&patience, NULL);
+    }
 }
 
 bool host_signals_ending_waits(void)

@@ -5,6 +5,7 @@
 #ifndef LODGE_HOST_SIGNALS_H
 #define LODGE_HOST_SIGNALS_H
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 
@@ -33,6 +34,12 @@ void host_signals_destroy(struct host_signals *signals);
 
 /* Is a signal waiting that asks to end? For a thread that waits for something unbounded. Any thread. */
 bool host_signals_ending_waits(void);
+
+/*
+ * Waits for a thread to end, and interrupts the system calls that it waits in, again and again. It has been told to
+ * end. Not by cancelling it, for which the C library would load another library.
+ */
+void host_signals_join(pthread_t thread);
 
 /* End the process by this signal, as if it had not been caught: the parent sees the true reason. */
 _Noreturn void host_signals_die(int signal);

@@ -105,13 +105,20 @@ static bool parse_tcp(const char *what, const char *text, struct place *place)
     return true;
 }
 
+const char *socket_address_path(const char *address)
+{
+    if (strncmp(address, "unix:", 5) == 0)
+        return address + 5;
+    return strchr(address, '/') ? address : NULL;
+}
+
 static bool parse(const char *what, const char *text, struct place *place)
 {
+    const char *path = socket_address_path(text);
+
     *place = (struct place){0};
-    if (strncmp(text, "unix:", 5) == 0)
-        return parse_unix(what, text + 5, place);
-    if (strchr(text, '/'))
-        return parse_unix(what, text, place);
+    if (path)
+        return parse_unix(what, path, place);
     return parse_tcp(what, text, place);
 }
 

@@ -35,6 +35,9 @@ void socket_listener_destroy(struct socket_listener *listener); /* accepts a zer
 /* Could it listen there? Logs why not. Opens nothing. */
 bool socket_address_is_valid(const char *what, const char *address);
 
+/* The path in the address of a Unix socket; NULL: it is none. */
+const char *socket_address_path(const char *address);
+
 /* One connection. Owns its descriptor. */
 struct socket_connection {
     struct loop_source source;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backend/aio.h"
+#include "backend/disk.h"
 #include "backend/vsock.h"
 #include "base/bits.h"
 #include "dev/virtio/block.h"
@@ -22,7 +23,7 @@ _Static_assert(SLOT_NETS + VMM_NETS <= SLOT_DISKS, "every network card has its s
 _Static_assert(SLOT_DISKS + VMM_DISKS <= Q35_VIRTIO_SLOT + Q35_VIRTIO_SLOTS, "every disk has its slot");
 
 /* PATH[,cid=N] */
-static enum status backends_open_vsock(struct backends *backends, const char *spec)
+static enum status backends_open_vsock(struct backends *backends, const char *spec, struct vsock_outside *outside)
 {
     char *path = strdup(spec), *rest = path, *end = NULL;
     const char *cid;
@@ -43,12 +44,23 @@ static enum status backends_open_vsock(struct backends *backends, const char *sp
         status = STATUS_INVALID;
     }
     if (status == STATUS_OK)
-        status = vsock_host_open(path, &backends->vsock);
+        status = vsock_host_open(path, outside, &backends->vsock);
     free(path);
     return status;
 }
 
-enum status backends_open(struct backends *backends, const struct vmm_options *options)
+bool backends_vsock_path(const struct vmm_options *options, char *path, size_t room)
+{
+    size_t length = options->vsock ? strcspn(options->vsock, ",") : 0;
+
+    if (length == 0 || length >= room)
+        return false;
+    memcpy(path, options->vsock, length);
+    path[length] = '\0';
+    return true;
+}
+
+enum status backends_open(struct backends *backends, const struct vmm_options *options, struct vsock_outside *outside)
 {
     enum status status = STATUS_OK;
 
@@ -60,7 +72,21 @@ enum status backends_open(struct backends *backends, const struct vmm_options *o
     for (unsigned i = 0; i < options->net_count && status == STATUS_OK; i++)
         status = vmm_net_open(options->nets[i], options->name, i, options->cpus, &backends->nets[i]);
     if (status == STATUS_OK && options->vsock)
-        status = backends_open_vsock(backends, options->vsock);
+        status = backends_open_vsock(backends, options->vsock, outside);
+    return status;
+}
+
+enum status backends_start(struct backends *backends, const struct backends_enter *enter)
+{
+    enum status status = backends->aio ? aio_start(backends->aio, enter->disk) : STATUS_OK;
+
+    for (unsigned i = 0; i < VMM_DISKS && status == STATUS_OK; i++)
+        if (backends->disks[i].block)
+            status = disk_start(backends->disks[i].block, enter->disk);
+    for (unsigned i = 0; i < VMM_NETS && status == STATUS_OK; i++)
+        status = vmm_net_start(&backends->nets[i], enter->slirp, enter->tap);
+    if (status == STATUS_OK && backends->vsock)
+        status = vsock_host_start(backends->vsock, enter->vsock);
     return status;
 }
 

@@ -5,6 +5,9 @@
 #ifndef LODGE_VMM_DEVICES_H
 #define LODGE_VMM_DEVICES_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "base/status.h"
 #include "board/q35.h"
 #include "dev/virtio/balloon.h"
@@ -17,6 +20,9 @@
 
 struct stream;
 struct vsock_host;
+struct vsock_outside;
+
+enum { VSOCK_PATH = 108 }; /* of a Unix socket's address */
 
 /* What devices are connected to. */
 struct backends {
@@ -29,8 +35,26 @@ struct backends {
     uint64_t vsock_cid;
 };
 
-/* Opens what the options ask for. Logs its errors; backends_close() puts away what was opened. */
-enum status backends_open(struct backends *backends, const struct vmm_options *options) MUST_CHECK;
+/*
+ * Opens what the options ask for, without threads. outside: connects vsock to sockets of the host, or NULL
+ * (backend/vsock.h). Logs its errors; backends_close() puts away what was opened.
+ */
+enum status backends_open(struct backends *backends, const struct vmm_options *options,
+                          struct vsock_outside *outside) MUST_CHECK;
+
+/* The path of the socket that --vsock names, if it does. */
+bool backends_vsock_path(const struct vmm_options *options, char *path, size_t room);
+
+/* What the threads of each kind do first (backend/thread.h). */
+struct backends_enter {
+    bool (*disk)(void);
+    bool (*vsock)(void);
+    bool (*slirp)(void);
+    bool (*tap)(void);
+};
+
+/* Starts their threads. Once. Logs its errors; backends_close() ends what was started. */
+enum status backends_start(struct backends *backends, const struct backends_enter *enter) MUST_CHECK;
 
 /* The machine runs, with this lock; or (NULL) it is about to go, and no vCPU runs any more. The lock is not held. */
 void backends_attach(struct backends *backends, struct lock *machine_lock);

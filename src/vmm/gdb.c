@@ -1,6 +1,7 @@
 #include "vmm/gdb.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -174,9 +175,23 @@ enum status gdb_open(struct vmm_gdb *gdb, const struct vmm_options *options, str
     return status;
 }
 
-void gdb_close(struct vmm_gdb *gdb)
+bool gdb_socket_path(const struct vmm_options *options, char *path, size_t room)
+{
+    struct gdb_request request;
+    const char *found = NULL;
+
+    if (options->gdb && gdb_parse(options->gdb, &request))
+        found = socket_address_path(request.address);
+    return found && (size_t)snprintf(path, room, "%s", found) < room;
+}
+
+void gdb_close(struct vmm_gdb *gdb, struct host_opener *opener, size_t number)
 {
     socket_connection_destroy(&gdb->connection);
+    if (opener && gdb->listener.is_unix) {
+        host_opener_remove(opener, number);
+        gdb->listener.is_unix = false;
+    }
     socket_listener_destroy(&gdb->listener);
     loop_notice_destroy(&gdb->stopped);
 }

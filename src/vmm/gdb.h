@@ -9,6 +9,7 @@
 #include "debug/debugger.h"
 #include "host/clock.h"
 #include "host/loop.h"
+#include "host/opener.h"
 #include "host/socket.h"
 
 struct vmm_options;
@@ -32,7 +33,12 @@ struct vmm_gdb {
 /* Listens, if options->gdb asks for it. Errors are logged. */
 enum status gdb_open(struct vmm_gdb *gdb, const struct vmm_options *options, struct event_loop *loop,
                      struct host_clock *clock, uint32_t tsc_khz) MUST_CHECK;
-void gdb_close(struct vmm_gdb *gdb); /* accepts a zeroed one */
+
+/* opener: removes the Unix socket for us, as its socket of this number, or NULL. Accepts a zeroed one. */
+void gdb_close(struct vmm_gdb *gdb, struct host_opener *opener, size_t number);
+
+/* The path of the Unix socket that the options ask for, if they do. */
+bool gdb_socket_path(const struct vmm_options *options, char *path, size_t room);
 
 /* Say on the log where. */
 void gdb_announce(const struct vmm_gdb *gdb);

@@ -6,24 +6,35 @@ static bool image_is_kept(const struct host_file *file)
     return file->bytes && !file->is_regular;
 }
 
-static enum status image_read(struct host_file *file, const char *kind, const char *path, uint64_t limit)
+/* number: the opener's. */
+static enum status image_read(struct host_file *file, const char *kind, const char *path, uint64_t limit,
+                              struct host_opener *opener, size_t number)
 {
     if (image_is_kept(file))
         return STATUS_OK;
     host_file_destroy(file);
-    return host_file_read(file, kind, path, limit);
+    return opener ? host_file_read_open(file, host_opener_open(opener, number), kind, path, limit)
+                  : host_file_read(file, kind, path, limit);
 }
 
-enum status images_read(struct images *images, const struct vmm_options *options)
+size_t images_paths(const struct vmm_options *options, const char **paths)
+{
+    paths[0] = options->kernel;
+    for (unsigned i = 0; i < options->initrd_count; i++)
+        paths[i + 1] = options->initrds[i];
+    return options->initrd_count + 1;
+}
+
+enum status images_read(struct images *images, const struct vmm_options *options, struct host_opener *opener)
 {
     enum status status = STATUS_OK;
 
     if (options->kernel)
-        status = image_read(&images->kernel, "kernel", options->kernel, options->memory);
+        status = image_read(&images->kernel, "kernel", options->kernel, options->memory, opener, 0);
     for (unsigned i = 0; i < options->initrd_count && status == STATUS_OK; i++) {
         struct host_file *file = &images->initrds[i];
 
-        status = image_read(file, "initrd", options->initrds[i], options->memory);
+        status = image_read(file, "initrd", options->initrds[i], options->memory, opener, i + 1);
         images->modules[i] = (struct boot_file){.name = options->initrds[i], .bytes = file->bytes, .size = file->size};
     }
     return status;

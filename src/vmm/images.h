@@ -5,7 +5,11 @@
 #include "base/status.h"
 #include "boot/image.h"
 #include "host/file.h"
+#include "host/opener.h"
 #include "vmm/options.h"
+
+enum { IMAGES_MOST = VMM_INITRDS + 1 };
+_Static_assert(IMAGES_MOST <= (int)OPENER_FILES, "the opener has a number for each");
 
 struct images {
     struct host_file kernel;
@@ -15,9 +19,14 @@ struct images {
 
 /*
  * Reads what is not there already. Called again after a reset: plain files are read anew, so that a rebuilt
- * kernel is what restarts; what came through a pipe has been kept. Logs its errors.
+ * kernel is what restarts; what came through a pipe has been kept. opener: opens the images_paths() for us, or NULL.
+ * Logs its errors.
  */
-enum status images_read(struct images *images, const struct vmm_options *options) MUST_CHECK;
+enum status images_read(struct images *images, const struct vmm_options *options,
+                        struct host_opener *opener) MUST_CHECK;
+
+/* Fills paths, with room for IMAGES_MOST, and answers their number; the first is NULL where there is no kernel. */
+size_t images_paths(const struct vmm_options *options, const char **paths);
 
 /* The machine has its copy: gives up what can be read again. */
 void images_release(struct images *images, const struct vmm_options *options);

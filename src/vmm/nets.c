@@ -190,6 +190,13 @@ enum status vmm_net_open(const char *text, const char *machine, unsigned number,
     return status;
 }
 
+enum status vmm_net_start(struct vmm_net *net, bool (*enter_slirp)(void), bool (*enter_tap)(void))
+{
+    if (net->slirp)
+        return net_slirp_start(net->slirp, enter_slirp);
+    return net->tap ? net_tap_start(net->tap, enter_tap) : STATUS_OK;
+}
+
 void vmm_net_attach(struct vmm_net *net, struct lock *machine_lock)
 {
     if (net->slirp)

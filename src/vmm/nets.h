@@ -42,6 +42,9 @@ struct vmm_net {
 enum status vmm_net_open(const char *text, const char *machine, unsigned number, unsigned pairs,
                          struct vmm_net *net) MUST_CHECK;
 
+/* Starts its thread: as net_slirp_start() and net_tap_start(), each with its own enter(). Accepts a zeroed one. */
+enum status vmm_net_start(struct vmm_net *net, bool (*enter_slirp)(void), bool (*enter_tap)(void)) MUST_CHECK;
+
 /* As net_slirp_attach(). Accepts a zeroed one. */
 void vmm_net_attach(struct vmm_net *net, struct lock *machine_lock);
 

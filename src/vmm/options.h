@@ -35,6 +35,8 @@ struct vmm_options {
     const char *cpu_model;
     const char *engine; /* "auto", "kvm", "dbt" */
     const char *gdb; /* where to wait for a debugger, and how: "ADDRESS[,nowait][,i386]"; NULL: not at all */
+    const char *sandbox; /* "on", "off", "strict" */
+    const char *user;    /* a name, a number, "keep"; NULL: nobody, if this is root */
     bool debug_exit;
     bool no_reboot;
     bool stats;
@@ -45,6 +47,7 @@ struct vmm_options {
 /* The choices, for checks and help; NULL-terminated. */
 const char *const *vmm_cpu_models(void);
 const char *const *vmm_engine_names(void);
+const char *const *vmm_sandbox_modes(void);
 const char *const *vmm_trace_kinds(void); /* what --trace takes: number n is bit n, the last is "all" */
 
 /* Could --gdb be given this? Logs why not. */

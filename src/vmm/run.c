@@ -18,6 +18,7 @@
 #include "vmm/firmware.h"
 #include "vmm/gdb.h"
 #include "vmm/images.h"
+#include "vmm/isolation.h"
 #include "vmm/stats.h"
 #include "vmm/threads.h"
 #include "vmm/trace.h"
@@ -26,6 +27,7 @@
 struct vmm {
     const struct vmm_options *options;
     struct engine_choice engine;
+    struct isolation isolation;
     struct event_loop loop;
     struct host_signals signals;
     struct loop_notice ended; /* a vCPU or a device has ended the machine */
@@ -43,7 +45,7 @@ struct vmm {
     struct assembly assembly;
     struct vcpu_threads threads;
     bool machine_runs;
-    bool announced;
+    bool announced, shut_in;
     int ending_signal; /* 0: none came */
 };
 
@@ -131,8 +133,10 @@ static void vmm_ended(struct loop_notice *notice)
 /* The order matters for whoever gets it wrong: the cheap checks come first. */
 static enum status vmm_open(struct vmm *vmm)
 {
-    enum status status = images_read(&vmm->images, vmm->options);
+    enum status status = isolation_open(&vmm->isolation, vmm->options);
 
+    if (status == STATUS_OK)
+        status = images_read(&vmm->images, vmm->options, NULL);
     if (status == STATUS_OK)
         status = firmware_open(&vmm->firmware, vmm->options);
     if (status == STATUS_OK)
@@ -140,7 +144,7 @@ static enum status vmm_open(struct vmm *vmm)
     if (status == STATUS_OK)
         status = firmware_fill(&vmm->firmware, &vmm->memory, vmm->options->memory);
     if (status == STATUS_OK)
-        status = backends_open(&vmm->backends, vmm->options);
+        status = backends_open(&vmm->backends, vmm->options, isolation_vsock(&vmm->isolation));
     if (status == STATUS_OK)
         status = engine_choose(vmm->options->engine, &vmm->engine);
     if (status == STATUS_OK)
@@ -168,7 +172,7 @@ static enum status vmm_open(struct vmm *vmm)
 static void vmm_close(struct vmm *vmm)
 {
     trace_close(&vmm->trace);
-    gdb_close(&vmm->gdb);
+    gdb_close(&vmm->gdb, isolation_opener(&vmm->isolation), ISOLATION_GDB_SOCKET);
     firmware_close(&vmm->firmware);
     host_console_destroy(&vmm->console);
     host_alarm_destroy(&vmm->alarm);
@@ -178,6 +182,7 @@ static void vmm_close(struct vmm *vmm)
     backends_close(&vmm->backends);
     host_memory_destroy(&vmm->memory);
     images_destroy(&vmm->images, vmm->options);
+    isolation_close(&vmm->isolation);
 }
 
 static enum status vmm_assemble(struct vmm *vmm)
@@ -200,6 +205,25 @@ static enum status vmm_assemble(struct vmm *vmm)
 
     if (!vmm->firmware.present) /* it takes them from there */
         images_release(&vmm->images, vmm->options);
+    return status;
+}
+
+/*
+ * Before the first machine runs, and before any thread: nothing is left to open then. What was started with the first
+ * machine stays for those after a restart.
+ */
+static enum status vmm_shut_in(struct vmm *vmm)
+{
+    enum status status;
+
+    if (vmm->shut_in)
+        return STATUS_OK;
+    status = isolation_enter(&vmm->isolation, vmm->engine.ops, &vmm->backends);
+    if (status == STATUS_OK)
+        status = host_console_start(&vmm->console);
+    if (status == STATUS_OK)
+        status = trace_begin(&vmm->trace);
+    vmm->shut_in = status == STATUS_OK;
     return status;
 }
 
@@ -273,6 +297,10 @@ static bool vmm_run_once(struct vmm *vmm, int *exit_status)
     *exit_status = VMM_EXIT_FAILED;
     if (vmm_assemble(vmm) != STATUS_OK)
         return false;
+    if (vmm_shut_in(vmm) != STATUS_OK) {
+        assembly_destroy(&vmm->assembly);
+        return false;
+    }
     vmm_announce(vmm);
     if (!vmm_run_machine(vmm))
         vmm_give_up(vmm);
@@ -291,7 +319,7 @@ static bool vmm_run_once(struct vmm *vmm, int *exit_status)
 
 static enum status vmm_restart(struct vmm *vmm)
 {
-    enum status status = images_read(&vmm->images, vmm->options);
+    enum status status = images_read(&vmm->images, vmm->options, isolation_opener(&vmm->isolation));
 
     return status == STATUS_OK ? host_memory_clear(&vmm->memory, vmm->options->memory) : status;
 }

@@ -4,12 +4,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "host/sandbox.h"
 #include "port/log.h"
 #include "vmm/trace.h"
 
 enum {
     THREAD_STACK = 1 << 20,
-    THREAD_NAME = 16, /* the kernel's limit, with the NUL */
     THREADS_PATIENCE_S = 5,
 };
 
@@ -19,17 +19,11 @@ static void *thread_main(void *argument)
     int on_stack;
 
     thread->stack = &on_stack;
+    (void)pthread_setname_np(pthread_self(), thread->name);
+    (void)sandbox_enter_thread(SANDBOX_VCPU); /* it has the main thread's list at least */
     trace_thread_is(thread->vcpu->index);
     vcpu_loop(thread->vcpu);
     return NULL;
-}
-
-static void thread_set_name(const struct vcpu_thread *thread, const char *machine)
-{
-    char name[THREAD_NAME];
-
-    (void)snprintf(name, sizeof(name), "%.9s/cpu%u", machine, thread->vcpu->index % 100);
-    (void)pthread_setname_np(thread->thread, name);
 }
 
 static enum status thread_start(struct vcpu_thread *thread, struct vcpu *vcpu, const char *machine)
@@ -37,6 +31,7 @@ static enum status thread_start(struct vcpu_thread *thread, struct vcpu *vcpu, c
     pthread_attr_t attributes;
 
     *thread = (struct vcpu_thread){.vcpu = vcpu};
+    (void)snprintf(thread->name, sizeof(thread->name), "%.9s/cpu%u", machine, vcpu->index % 100);
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, THREAD_STACK);
     int error = pthread_create(&thread->thread, &attributes, thread_main, thread);
@@ -45,7 +40,6 @@ static enum status thread_start(struct vcpu_thread *thread, struct vcpu *vcpu, c
         log_error("cannot start the thread of vCPU %u: %s", vcpu->index, strerror(error));
         return STATUS_NO_MEMORY;
     }
-    thread_set_name(thread, machine);
     return STATUS_OK;
 }
 

@@ -8,9 +8,12 @@
 #include "base/status.h"
 #include "core/machine.h"
 
+enum { THREAD_NAME = 16 }; /* the kernel's limit, with the NUL */
+
 struct vcpu_thread {
     struct vcpu *vcpu;
     pthread_t thread;
+    char name[THREAD_NAME];
     const void *_Atomic stack; /* an address in it; NULL until it runs */
 };
 

@@ -93,6 +93,11 @@ enum status trace_open(struct machine_trace *trace, const struct vmm_options *op
     return STATUS_OK;
 }
 
+enum status trace_begin(struct machine_trace *trace)
+{
+    return host_recorder_start(&trace->recorder);
+}
+
 void trace_start(struct machine_trace *trace, const struct machine *machine)
 {
     if (!trace->trace.mask)

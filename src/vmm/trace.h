@@ -29,6 +29,9 @@ struct machine_trace {
 enum status trace_open(struct machine_trace *trace, const struct vmm_options *options, const struct engine_ops *engine,
                        struct clock *clock) MUST_CHECK;
 
+/* Starts its thread. Accepts one that is off. Logs its errors. */
+enum status trace_begin(struct machine_trace *trace) MUST_CHECK;
+
 /* The machine is about to run; time counts from the first call. After a reset, once more. */
 void trace_start(struct machine_trace *trace, const struct machine *machine);
 

@@ -51,9 +51,21 @@ class Boots(lodge.TestCase):
         machine.send(b"poweroff\n")
         self.assertEqual(machine.wait(), lodge.EXIT_OK)
 
+    def uptime(self, machine):
+        """The guest's clock, and ours at the same moment or a little later."""
+        seconds = float(re.search(r"([0-9]+\.[0-9]+) ", self.ask(machine, b"cat /proc/uptime"))[1])
+        return seconds, time.monotonic()
+
     def test_small(self):
+        """Keeps time, too."""
         machine = self.shell(1, "128M")
+        before = self.uptime(machine)
         self.check_shape(machine, 1, 128)
+        time.sleep(60)
+        after = self.uptime(machine)
+        passed, ours = after[0] - before[0], after[1] - before[1]
+        print(f"the guest's clock went {passed:.2f} s while ours went {ours:.2f} s", flush=True)
+        self.assertAlmostEqual(passed / ours, 1, delta=0.01)
         self.power_off(machine)
 
     def test_two_cpus_and_reboot(self):
@@ -66,9 +78,9 @@ class Boots(lodge.TestCase):
         self.power_off(machine)
 
     def test_large(self):
-        """Memory above and below the hole under 4 GiB."""
-        machine = self.shell(1, "4G")
-        self.check_shape(machine, 1, 4096)
+        """More processors than the host has, memory above and below the hole under 4 GiB."""
+        machine = self.shell(4, "4G")
+        self.check_shape(machine, 4, 4096)
         self.power_off(machine)
 
 

@@ -48,7 +48,8 @@ static void child(const char *name, enum image_format format, int words, uint32_
     uint8_t bytes[65536];
 
     if (aio_create(number % 2 ? AIO_AUTO : AIO_THREADS, &options.engine) != STATUS_OK ||
-        disk_open(&options, &block) != STATUS_OK)
+        aio_start(options.engine, NULL) != STATUS_OK || disk_open(&options, &block) != STATUS_OK ||
+        disk_start(block, NULL) != STATUS_OK)
         _exit(1);
     for (;; number++) {
         struct word word = {.slot = (uint32_t)(disk_random(&state) % SLOTS), .number = number};

@@ -22,6 +22,7 @@ static struct block *block;
 static void start(enum aio_mode mode)
 {
     assert_int_equal(aio_create(mode, &engine), STATUS_OK);
+    assert_int_equal(aio_start(engine, NULL), STATUS_OK);
 }
 
 static void open_disk(const char *name)
@@ -29,6 +30,7 @@ static void open_disk(const char *name)
     struct disk_options options = {.path = disk_path(name), .format = IMAGE_QCOW2, .engine = engine};
 
     assert_int_equal(disk_open(&options, &block), STATUS_OK);
+    assert_int_equal(disk_start(block, NULL), STATUS_OK);
 }
 
 static int finish(void **state)

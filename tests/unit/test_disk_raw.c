@@ -36,11 +36,13 @@ static struct disk_options options_for(const char *name)
 static void open_disk(struct disk_options options)
 {
     assert_int_equal(disk_open(&options, &block), STATUS_OK);
+    assert_int_equal(disk_start(block, NULL), STATUS_OK);
 }
 
 static int setup_mode(void **state, enum aio_mode mode)
 {
     assert_int_equal(aio_create(mode, &engine), STATUS_OK);
+    assert_int_equal(aio_start(engine, NULL), STATUS_OK);
     make_file(disk_path("raw"), SIZE);
     (void)state;
     return 0;
@@ -266,6 +268,7 @@ static void test_discard_changes(void **state)
     open_disk(options);
     assert_false(block->limits.read_only);
     assert_int_equal(disk_open(&options, &second), STATUS_OK); /* both only read the file */
+    assert_int_equal(disk_start(second, NULL), STATUS_OK);
     disk_fill(buffer, 4096, 5);
     assert_int_equal(disk_do(block, BLOCK_WRITE, 8192, buffer, 4096), BLOCK_DONE);
     assert_int_equal(disk_do(block, BLOCK_FLUSH, 0, NULL, 0), BLOCK_DONE);

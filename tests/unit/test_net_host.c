@@ -140,7 +140,7 @@ static void on_sendable(void *device, unsigned pair)
 static int plug_in(const char *spec)
 {
     memset(&guest, 0, sizeof(guest));
-    if (vmm_net_open(spec, "test", 0, 1, &net) != STATUS_OK)
+    if (vmm_net_open(spec, "test", 0, 1, &net) != STATUS_OK || vmm_net_start(&net, NULL, NULL) != STATUS_OK)
         return -1;
     net.network->device = &guest;
     net.network->receive = on_receive;

@@ -41,6 +41,7 @@ static struct host_recorder *open_recorder(const char *where)
 
     recorder->format = format;
     assert_int_equal(host_recorder_open(recorder, where, sizeof(struct record)), STATUS_OK);
+    assert_int_equal(host_recorder_start(recorder), STATUS_OK);
     return recorder;
 }
 

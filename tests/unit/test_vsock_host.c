@@ -84,7 +84,7 @@ static int start(void **state)
     (void)state;
     memset(&device, 0, sizeof(device));
     device.room = sizeof(device.bytes);
-    if (vsock_host_open(path, &host) != STATUS_OK)
+    if (vsock_host_open(path, NULL, &host) != STATUS_OK || vsock_host_start(host, NULL) != STATUS_OK)
         return -1;
     world = vsock_host_world(host);
     world->open = on_open;
@@ -321,7 +321,7 @@ static void test_taken(void **state)
 
     (void)state;
     (void)fake_log_count();
-    assert_int_not_equal(vsock_host_open(path, &other), STATUS_OK);
+    assert_int_not_equal(vsock_host_open(path, NULL, &other), STATUS_OK);
     assert_null(other);
     assert_int_equal(fake_log_count(), 1);
 }

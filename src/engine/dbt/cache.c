@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "engine/dbt/cache.h"
 
+#include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -22,8 +24,54 @@ static void release(void *at, uint64_t size)
 }
 
 /* Two mappings of one memory: one to write, one to run. */
+struct mapping {
+    int fd;
+    uint8_t *write, *exec;
+};
+
+/*
+ * Of an engine that has been destroyed, for the next one: a machine that starts again does so where nothing executable
+ * can be mapped any more.
+ */
+static struct mapping spare;
+static atomic_int spare_is; /* SPARE_NONE, ... */
+
+enum { SPARE_NONE, SPARE_BUSY, SPARE_THERE };
+
+static bool spare_claim(int state)
+{
+    return atomic_compare_exchange_strong(&spare_is, &state, SPARE_BUSY);
+}
+
+static bool take_spare(struct code_cache *cache)
+{
+    if (!spare_claim(SPARE_THERE))
+        return false;
+    cache->fd = spare.fd;
+    cache->write = spare.write;
+    cache->exec = spare.exec;
+    atomic_store(&spare_is, SPARE_NONE);
+    return true;
+}
+
+/* Its pages go back to the host. False: there is one already. */
+static bool leave_spare(const struct code_cache *cache)
+{
+    bool empty;
+
+    if (!spare_claim(SPARE_NONE))
+        return false;
+    empty = fallocate(cache->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, CACHE_CODE_SIZE) == 0;
+    if (empty)
+        spare = (struct mapping){cache->fd, cache->write, cache->exec};
+    atomic_store(&spare_is, empty ? SPARE_THERE : SPARE_NONE);
+    return empty;
+}
+
 static enum status map_code(struct code_cache *cache)
 {
+    if (take_spare(cache))
+        return STATUS_OK;
     cache->fd = memfd_create("lodge-code", MFD_CLOEXEC);
     if (cache->fd < 0 || ftruncate(cache->fd, CACHE_CODE_SIZE) < 0) {
         log_error("cannot create the code cache: the host refuses memfd_create");
@@ -72,6 +120,10 @@ void cache_destroy(struct code_cache *cache)
     release(cache->chains, CACHE_CHAINS * sizeof(*cache->chains));
     release(cache->blocks, CACHE_BLOCKS * sizeof(*cache->blocks));
     release(cache->data, CACHE_DATA_SIZE);
+    if (cache->write && cache->write != MAP_FAILED && cache->exec && cache->exec != MAP_FAILED && leave_spare(cache)) {
+        memset(cache, 0, sizeof(*cache));
+        return;
+    }
     if (cache->exec && cache->exec != MAP_FAILED)
         munmap(cache->exec, CACHE_CODE_SIZE);
     if (cache->write && cache->write != MAP_FAILED)

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -92,11 +93,28 @@ static enum status check_capabilities(int kvm)
     return STATUS_OK;
 }
 
+/* The first descriptor stays open: a machine that starts again does so where nothing can be opened any more. */
+static int device_open(void)
+{
+    static atomic_int device = -1;
+    int none = -1, kept = atomic_load(&device);
+
+    if (kept >= 0)
+        return fcntl(kept, F_DUPFD_CLOEXEC, 0);
+    kept = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (kept < 0)
+        return -1;
+    int fd = fcntl(kept, F_DUPFD_CLOEXEC, 0);
+    if (!atomic_compare_exchange_strong(&device, &none, kept))
+        close(kept);
+    return fd;
+}
+
 enum status kvm_open(int *kvm)
 {
     enum status status;
 
-    *kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    *kvm = device_open();
     if (*kvm < 0) {
         log_error("engine kvm: /dev/kvm: %s; use --engine dbt", strerror(errno));
         return errno == EACCES || errno == EPERM ? STATUS_DENIED : STATUS_NOT_FOUND;

@@ -2,10 +2,12 @@
  * Doorbells: device registers whose writing only notifies (struct region.doorbell) become ioeventfds, so that the vCPU
  * that writes goes on at once and a thread of ours calls the device.
  *
- * The board tells of regions as they are placed. A doorbell for which there is no room or that KVM refuses stays what
- * it is, an access that leaves the guest.
+ * The board tells of regions as they are placed. The thread starts when a vCPU runs for the first time after one was,
+ * so that it is inside of what the process has shut itself into by then. A doorbell for which there is no room or that
+ * KVM refuses stays what it is, an access that leaves the guest.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -32,6 +34,7 @@ struct kvm_doorbells {
     int epoll, stop;
     pthread_t thread;
     bool running;
+    atomic_bool wanted;       /* there is a bell, and no thread yet */
     struct bell bells[BELLS]; /* machine lock */
 };
 
@@ -102,6 +105,7 @@ static void *doorbells_run(void *argument)
     struct kvm_doorbells *doorbells = argument;
     struct epoll_event events[EVENTS];
 
+    (void)pthread_setname_np(pthread_self(), "lodge/doorbells");
     for (;;) {
         int count = epoll_wait(doorbells->epoll, events, EVENTS, -1);
 
@@ -115,14 +119,11 @@ static void *doorbells_run(void *argument)
     }
 }
 
-/* With the first doorbell; before, there is nothing to wait for. */
 static bool start_thread(struct kvm_doorbells *doorbells)
 {
     pthread_attr_t attributes;
     int error;
 
-    if (doorbells->running)
-        return true;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, BELL_STACK);
     error = pthread_create(&doorbells->thread, &attributes, doorbells_run, doorbells);
@@ -131,9 +132,22 @@ static bool start_thread(struct kvm_doorbells *doorbells)
         log_warning("engine kvm: no thread for doorbells: %s; disks and networks will be slower", strerror(error));
         return false;
     }
-    (void)pthread_setname_np(doorbells->thread, "lodge/doorbells");
     doorbells->running = true;
     return true;
+}
+
+void kvm_doorbells_start(struct kvm_engine *kvm)
+{
+    struct kvm_doorbells *doorbells = kvm->doorbells;
+
+    if (!doorbells || !atomic_load_explicit(&doorbells->wanted, memory_order_relaxed))
+        return;
+    lock_acquire(&kvm->engine.machine->lock);
+    if (atomic_exchange(&doorbells->wanted, false) && !start_thread(doorbells))
+        for (unsigned i = 0; i < BELLS; i++)
+            if (doorbells->bells[i].region)
+                bell_remove(doorbells, &doorbells->bells[i]);
+    lock_release(&kvm->engine.machine->lock);
 }
 
 /* --- the board's side --- */
@@ -145,10 +159,12 @@ static void placed(struct bus_observer *observer, struct region *region)
     for (unsigned i = 0; i < BELLS; i++)
         if (doorbells->bells[i].region == region)
             bell_remove(doorbells, &doorbells->bells[i]);
-    if (!region->enabled || region->doorbell_count == 0 || !start_thread(doorbells))
+    if (!region->enabled || region->doorbell_count == 0)
         return;
     for (uint32_t i = 0; i < region->doorbell_count; i++)
         bell_add(doorbells, region, region->base + (uint64_t)i * region->doorbell_stride);
+    if (!doorbells->running)
+        atomic_store(&doorbells->wanted, true);
 }
 
 enum status kvm_doorbells_create(struct kvm_engine *kvm)

@@ -169,6 +169,8 @@ void kvm_messages_destroy(struct kvm_engine *kvm);
 
 /* doorbell.c */
 enum status kvm_doorbells_create(struct kvm_engine *kvm) MUST_CHECK;
+/* By a vCPU before it runs: starts the thread, if it is wanted by now. */
+void kvm_doorbells_start(struct kvm_engine *kvm);
 void kvm_doorbells_destroy(struct kvm_engine *kvm);
 
 #endif

@@ -100,6 +100,7 @@ enum vcpu_exit kvm_cpu_run(struct vcpu *vcpu)
         set_immediate_exit(cpu, 0);
         if (vcpu->attention && serve_attention(cpu))
             break;
+        kvm_doorbells_start(kvm_engine_of(vcpu->engine));
         if (!enter(cpu, &exit))
             break;
     }

@@ -36,6 +36,7 @@ class Settings:
 
     qemu: str = "qemu-system-x86_64"
     cpus: int = 1
+    processor: str = "max,+svm,+npt,-la57"
     memory: int = 2048
     clock: str = "instructions"  # or "host"
     limit: float = 120
@@ -112,7 +113,7 @@ def qemu_command(settings, kernel, initrd, folder):
     threads = "single" if settings.clock == "instructions" or settings.cpus == 1 else "multi"
     command = [
         "setpriv", "--pdeathsig", "KILL", settings.qemu, "-nodefaults", "-no-user-config", "-display", "none",
-        "-no-reboot", "-machine", "q35", "-accel", f"tcg,thread={threads}", "-cpu", "max,+svm,+npt,-la57",
+        "-no-reboot", "-machine", "q35", "-accel", f"tcg,thread={threads}", "-cpu", settings.processor,
         "-smp", str(settings.cpus), "-m", str(settings.memory), "-kernel", kernel, "-initrd", initrd,
         "-append", COMMAND_LINE,
         "-chardev", f"file,id=kernel,path={folder}/kernel", "-device", "isa-serial,chardev=kernel",
