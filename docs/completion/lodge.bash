@@ -69,7 +69,7 @@ _lodge_run() {
 _lodge_image() {
     local current=$1 previous=$2 options
     if ((COMP_CWORD == 2)); then
-        mapfile -t COMPREPLY < <(compgen -W 'create info check resize convert --help' -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W 'build create info check resize convert --help' -- "$current")
         return
     fi
     case $previous in
@@ -89,12 +89,26 @@ _lodge_image() {
         mapfile -t COMPREPLY < <(compgen -W 'zlib zstd' -- "$current")
         return
         ;;
+    -s | --size)
+        mapfile -t COMPREPLY < <(compgen -W '2G 4G 8G 20G' -- "$current")
+        return
+        ;;
+    -p | --packages | --hostname | --mirror)
+        return
+        ;;
     --cluster-size)
         mapfile -t COMPREPLY < <(compgen -W '4K 64K 2M' -- "$current")
         return
         ;;
     esac
     case ${COMP_WORDS[2]} in
+    build)
+        options='-o --output -s --size -f -p --packages --hostname --ssh-key --password --mirror --kernel-dir'
+        if [[ $current != -* && $previous != -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -W 'debian' -- "$current")
+            return
+        fi
+        ;;
     create) options='-f -b -F --backing-rule --cluster-size --compression' ;;
     info) options='-f --format' ;;
     check) options='--repair --format' ;;

@@ -7,10 +7,11 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "cli/image_size.h"
 #include "cli/number.h"
 #include "port/log.h"
 
-enum { CREATE = 1, INFO = 2, CHECK = 4, RESIZE = 8, CONVERT = 16 };
+enum { CREATE = 1, INFO = 2, CHECK = 4, RESIZE = 8, CONVERT = 16, BUILD = 32 };
 
 struct command {
     const char *name;
@@ -25,6 +26,7 @@ static const struct command commands[] = {
     {"info", INFO, "FILE", "tell what an image is", 1, 1, image_info},
     {"check", CHECK, "FILE", "look for damage in a qcow2 image", 1, 1, image_check},
     {"resize", RESIZE, "FILE [+]SIZE", "change the size of a disk", 2, 2, image_resize},
+    {"build", BUILD, "debian", "make a disk with Debian 12 on it, from its packages", 1, 1, image_build},
     {"convert", CONVERT, "IN OUT", "copy a disk into a new image of its own", 2, 2, image_convert},
 };
 
@@ -129,8 +131,67 @@ static bool take_compress(struct image_arguments *arguments, const char *option,
     return true;
 }
 
+static bool take_text(const char **text, const char *option, const char *value)
+{
+    *text = value;
+    if (value[0] != '\0')
+        return true;
+    log_error("%s needs a value that is not empty; try 'lodge image build --help'", option);
+    return false;
+}
+
+static bool take_output(struct image_arguments *arguments, const char *option, const char *value)
+{
+    return take_text(&arguments->output, option, value);
+}
+
+static bool take_disk_size(struct image_arguments *arguments, const char *option, const char *value)
+{
+    (void)option;
+    return image_size_parse(value, &arguments->disk_size);
+}
+
+static bool take_packages(struct image_arguments *arguments, const char *option, const char *value)
+{
+    return take_text(&arguments->packages, option, value);
+}
+
+static bool take_hostname(struct image_arguments *arguments, const char *option, const char *value)
+{
+    return take_text(&arguments->hostname, option, value);
+}
+
+static bool take_ssh_key(struct image_arguments *arguments, const char *option, const char *value)
+{
+    return take_text(&arguments->ssh_key, option, value);
+}
+
+static bool take_password(struct image_arguments *arguments, const char *option, const char *value)
+{
+    return take_text(&arguments->password, option, value);
+}
+
+static bool take_mirror(struct image_arguments *arguments, const char *option, const char *value)
+{
+    return take_text(&arguments->mirror, option, value);
+}
+
+static bool take_kernel_folder(struct image_arguments *arguments, const char *option, const char *value)
+{
+    return take_text(&arguments->kernel_folder, option, value);
+}
+
 static const struct option options[] = {
-    {"--image-format", "-f", "FORMAT", CREATE, "what to make: qcow2 (default), raw", take_format},
+    {"--output", "-o", "FILE", BUILD, "the image (default debian.qcow2 or debian.raw); it must not exist", take_output},
+    {"--size", "-s", "SIZE", BUILD, "of the disk, 1G or more (default 8G)", take_disk_size},
+    {"--packages", "-p", "NAME,...", BUILD, "packages besides those of a small server", take_packages},
+    {"--hostname", NULL, "NAME", BUILD, "of the machine (default debian)", take_hostname},
+    {"--ssh-key", NULL, "FILE", BUILD, "a public key that lets root in (default ~/.ssh/*.pub)", take_ssh_key},
+    {"--password", NULL, "FILE", BUILD, "root's password is its first line; without, the console asks for none",
+     take_password},
+    {"--mirror", NULL, "URI", BUILD, "where Debian's packages are (default: as this host's apt)", take_mirror},
+    {"--kernel-dir", NULL, "DIR", BUILD, "write vmlinuz and initrd.img there too", take_kernel_folder},
+    {"--image-format", "-f", "FORMAT", CREATE | BUILD, "what to make: qcow2 (default), raw", take_format},
     {"--image-format", "-f", "FORMAT", INFO | RESIZE | CONVERT,
      "what the image is: raw, qcow2 (default: qcow2 if it begins like one, otherwise raw)", take_format},
     {"--output-format", "-O", "FORMAT", CONVERT, "what to make: qcow2 (default), raw", take_output_format},

@@ -16,6 +16,8 @@ struct image_arguments {
     bool zstd, compress, json, repair, shrink;
     const char *names[2];
     unsigned name_count;
+    const char *output, *packages, *hostname, *ssh_key, *password, *mirror, *kernel_folder; /* build; or NULL */
+    uint64_t disk_size;                                                                     /* build; or 0 */
 };
 
 /* arguments: what follows "image", NULL-terminated. Answers the exit status. */
@@ -25,6 +27,7 @@ int image_create(const struct image_arguments *arguments);
 int image_info(const struct image_arguments *arguments);
 int image_check(const struct image_arguments *arguments);
 int image_resize(const struct image_arguments *arguments);
+int image_build(const struct image_arguments *arguments);
 int image_convert(const struct image_arguments *arguments);
 
 #endif

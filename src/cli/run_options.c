@@ -312,10 +312,10 @@ static const struct option options_known[] = {
      take_kernel},
     {"--initrd", NULL, "FILE", "the initial file system; again for more, or for Multiboot modules", take_initrd},
     {"--append", NULL, "STRING", "the kernel's command line", take_append},
-    {"--firmware", NULL, "FILE", "firmware: seabios, ovmf or an image[,vars=FILE][,readonly][,log=FILE]",
-     take_firmware},
-    {"--disk", "-d", "FILE[,...]", "a disk, raw or qcow2; again for more. After the file: readonly, discard-changes, format=...",
-     take_disk},
+    {"--firmware", NULL, "FILE",
+     "firmware: seabios (default for disks), ovmf or an image[,vars=FILE][,readonly][,log=FILE]", take_firmware},
+    {"--disk", "-d", "FILE[,...]",
+     "a disk, raw or qcow2; again for more. After the file: readonly, discard-changes, format=...", take_disk},
     {"--net", "-n", "KIND[,...]",
      "a network card; again for more: user[,forward=tcp:HOST:GUEST], tap=IF, none (default none)", take_net},
     {"--console", NULL, "KIND", "what the terminal is connected to: serial (ttyS0), virtio (hvc0) (default serial)",
@@ -423,15 +423,18 @@ enum parse_result run_options_parse(char **arguments, struct vmm_options *option
         return PARSE_ERROR;
     }
     if (!options->kernel && !options->firmware[0]) {
-        log_error("there is nothing to boot: give --kernel FILE or --firmware FILE" TRY_HELP);
-        return PARSE_ERROR;
+        if (options->disk_count == 0) {
+            log_error("there is nothing to boot: give --kernel FILE, --firmware FILE or --disk FILE" TRY_HELP);
+            return PARSE_ERROR;
+        }
+        (void)snprintf(options->firmware, sizeof(options->firmware), "seabios");
     }
     return PARSE_RUN;
 }
 
 void run_options_help(void)
 {
-    printf("Usage: lodge run [--kernel FILE] [--firmware FILE] [OPTION]...\n"
+    printf("Usage: lodge run [--kernel FILE] [--firmware FILE] [--disk FILE] [OPTION]...\n"
            "Run one machine in the foreground, its serial console on this terminal. Ctrl-] leaves it.\n\n");
     for (size_t i = 0; i < ARRAY_LENGTH(options_known); i++) {
         const struct option *option = &options_known[i];

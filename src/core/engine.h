@@ -18,7 +18,7 @@ struct engine;
 
 /* Figures for `lodge run --stats` and the bench; all since creation. */
 struct engine_statistics {
-    uint64_t code_bytes, blocks, translations, flushes, tlb_fills, exceptions, interrupts, exits;
+    uint64_t code_bytes, blocks, translations, moves, flushes, tlb_fills, exceptions, interrupts, exits;
     uint64_t memory_bytes; /* host memory that the engine holds, guest RAM not counted */
 };
 

@@ -67,7 +67,7 @@ static enum status files_resolve(struct firmware_files *files, const struct vmm_
         return STATUS_OK;
     }
     if (access(package->code, R_OK) != 0) {
-        log_error("--firmware %s is not installed (%s: %s); install Debian's package %s", package->name, package->code,
+        log_error("firmware %s is not installed (%s: %s); install Debian's package %s", package->name, package->code,
                   strerror(errno), package->package);
         return STATUS_NOT_FOUND;
     }

@@ -19,6 +19,7 @@ static void stats_print_engine(struct engine *engine)
         uint64_t value;
     } lines[] = {
         {"translations", counted.translations},
+        {"moved blocks", counted.moves},
         {"blocks", counted.blocks},
         {"code bytes", counted.code_bytes},
         {"code cache flushes", counted.flushes},

@@ -338,14 +338,15 @@ bool fuzz_one(struct fuzz *f, uint64_t seed)
 
 void fuzz_print_coverage(const struct fuzz *f, bool all)
 {
-    uint64_t translations, flushes;
+    uint64_t translations, moves, flushes;
     unsigned completed = 0;
 
     for (unsigned i = 0; i < f->forms.mnemonic_count; i++)
         completed += f->executed[f->forms.mnemonics[i]] != 0;
-    guest_figures(f->guest, &translations, &flushes);
-    printf("%u of %u mnemonics completed; %" PRIu64 " translations, %" PRIu64 " flushes of the code cache\n", completed,
-           f->forms.mnemonic_count, translations, flushes);
+    guest_figures(f->guest, &translations, &moves, &flushes);
+    printf("%u of %u mnemonics completed; %" PRIu64 " translations, %" PRIu64 " moves, %" PRIu64
+           " flushes of the code cache\n",
+           completed, f->forms.mnemonic_count, translations, moves, flushes);
     if (!all)
         return;
     for (unsigned i = 0; i < f->forms.mnemonic_count; i++) {

@@ -172,11 +172,16 @@ static void map(struct guest *g, uint64_t linear, uint64_t physical, uint64_t fl
     poke(g, table + (linear >> 12 & 511) * 8, physical | flags | PTE_P | PTE_A | PTE_D);
 }
 
+void guest_see_code_at(struct guest *g, uint64_t linear)
+{
+    for (uint64_t at = 0; at < CODE_AREA; at += PAGE)
+        map(g, linear + at, AT_CODE + at, PTE_U);
+}
+
 static void build_pages(struct guest *g)
 {
     g->next_table = AT_TABLES + PAGE;
-    for (uint64_t at = 0; at < CODE_AREA; at += PAGE)
-        map(g, CODE_BASE + at, AT_CODE + at, PTE_U);
+    guest_see_code_at(g, CODE_BASE);
     map(g, EXIT_PAGE, AT_EXIT, PTE_U);
     for (unsigned i = 0; i < CASE_DATA_PAGES; i++)
         map(g, DATA_BASE + (uint64_t)data_window_page(i) * PAGE, AT_DATA + i * PAGE,
@@ -270,7 +275,8 @@ static bool start_engine(struct guest *g)
     machine_init(&g->machine, &no_clock, &no_alarm);
     g->machine.cpu_count = 1;
     g->ops = &dbt_engine_ops;
-    return g->ops->limits(&request) == STATUS_OK && memory_init(&g->machine.memory, g->ram, -1, RAM_SIZE) == STATUS_OK &&
+    return g->ops->limits(&request) == STATUS_OK &&
+           memory_init(&g->machine.memory, g->ram, -1, RAM_SIZE) == STATUS_OK &&
            cpuid_build(&g->machine.cpuid, &request) == STATUS_OK &&
            g->ops->create(&g->machine, &g->machine.engine) == STATUS_OK &&
            g->ops->vcpu_create(g->machine.engine, 0, &g->vcpu) == STATUS_OK;
@@ -324,12 +330,13 @@ const uint8_t *guest_data(const struct guest *g, unsigned i)
     return g->ram + AT_DATA + i * PAGE;
 }
 
-void guest_figures(const struct guest *g, uint64_t *translations, uint64_t *flushes)
+void guest_figures(const struct guest *g, uint64_t *translations, uint64_t *moves, uint64_t *flushes)
 {
     struct engine_statistics s;
 
     g->ops->statistics(g->machine.engine, &s);
     *translations = s.translations;
+    *moves = s.moves;
     *flushes = s.flushes;
 }
 

@@ -22,7 +22,10 @@ void guest_run(struct guest *guest, const struct one_case *one, const uint8_t *p
 /* Mapped data page i. */
 const uint8_t *guest_data(const struct guest *guest, unsigned i);
 
-/* Blocks translated, flushes of the code cache. */
-void guest_figures(const struct guest *guest, uint64_t *translations, uint64_t *flushes);
+/* The code area at another linear address, too: a multiple of CODE_AREA. For the next case that reloads. */
+void guest_see_code_at(struct guest *guest, uint64_t linear);
+
+/* Blocks translated, blocks moved, flushes of the code cache. */
+void guest_figures(const struct guest *guest, uint64_t *translations, uint64_t *moves, uint64_t *flushes);
 
 #endif

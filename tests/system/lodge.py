@@ -44,11 +44,10 @@ def in_child(then=None):
     return prepare
 
 
-class Machine:
-    """A `lodge run` in the background, with its console on pipes or on a terminal of its own."""
+class Program:
+    """A program in the background, on pipes or on a terminal of its own."""
 
-    def __init__(self, arguments, terminal=False, engine=ENGINE, prefix=(), **popen):
-        command = [*prefix, LODGE, "run", "--engine", engine, *arguments]
+    def __init__(self, command, terminal=False, **popen):
         self.output = b""
         self.master = None
         if terminal:
@@ -127,6 +126,13 @@ class Machine:
 
     def __exit__(self, *_):
         self.close()
+
+
+class Machine(Program):
+    """A `lodge run`, with its console on the pipes or the terminal."""
+
+    def __init__(self, arguments, terminal=False, engine=ENGINE, prefix=(), **popen):
+        super().__init__([*prefix, LODGE, "run", "--engine", engine, *arguments], terminal, **popen)
 
 
 def run(arguments, timeout=None, **kwargs):

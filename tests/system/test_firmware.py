@@ -86,11 +86,27 @@ class Disk(lodge.TestCase):
         disk = self.folder / "disk"
         flat_guest("bootsector", "0x7c00", disk)
         os.truncate(disk, 4 << 20)  # a cylinder at least, or the BIOS has no geometry for it
-        with Machine(["--firmware", "seabios", "-m", "64M", "-d", f"{disk},format=raw"]) as machine:
-            machine.expect(b"Booting from Hard Disk")
-            machine.expect(b"first sector")
-            machine.expect(b"second sect")  # the BIOS holds the last character back
-            self.assertEqual(machine.wait(), lodge.EXIT_OK)
+        for firmware in (["--firmware", "seabios"], []):
+            with self.subTest(firmware), Machine([*firmware, "-m", "64M", "-d", f"{disk},format=raw"]) as machine:
+                machine.expect(b"Booting from Hard Disk")
+                machine.expect(b"first sector")
+                machine.expect(b"second sect")  # the BIOS holds the last character back
+                self.assertEqual(machine.wait(), lodge.EXIT_OK)
+
+    def test_without_seabios(self):
+        """The refusal names the package; a kernel needs none."""
+        disk = self.folder / "disk"
+        disk.write_bytes(bytes(4096))
+        hidden = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else []), "sh", "-c",
+                  'mount -t tmpfs none /usr/share/seabios && exec "$@"', "sh"]
+        if subprocess.run([*hidden, "true"], capture_output=True, check=False).returncode:
+            self.skipTest("this host has no mount namespaces for us")
+        result = subprocess.run([*hidden, lodge.LODGE, "run", "-d", f"{disk},format=raw"], capture_output=True, text=True,
+                                timeout=lodge.PATIENCE, check=False)
+        self.assertEqual(result.returncode, lodge.EXIT_FAILED)
+        self.assertIn("firmware seabios is not installed", result.stderr)
+        self.assertIn("install Debian's package seabios", result.stderr)
+        self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
 
 
 class Shell(Machine):

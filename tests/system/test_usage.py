@@ -96,8 +96,7 @@ class Usage(lodge.TestCase):
             ("--trace does not know ''", "run", "--trace", "irq,"),
             ("--trace does not know 'al'", "run", "--trace", "irq,al,power"),
             ("--trace-file needs --trace", "run", "--trace-file", "x"),
-            # These belong to versions to come.
-            ("nothing to boot", "run", "-d", "disk.img"),
+            # This belongs to a version to come.
             ("unknown option --control;", "run", "--control", "x"),
         ]:
             errors = self.refuse(lodge.EXIT_USAGE, text, *arguments)

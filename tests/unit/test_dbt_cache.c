@@ -31,8 +31,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* A block of `length` guest bytes at a physical address, with 64 bytes of host code. */
-static struct block *make(uint64_t rip, uint64_t physical, uint16_t length, uint32_t mode)
+/* A block of `length` guest bytes at a physical address, with 64 bytes of host code and so many places that move. */
+static struct block *make_moving(uint64_t rip, uint64_t physical, uint16_t length, uint32_t mode, uint16_t moves)
 {
     struct block *block = cache_alloc(&cache, sizeof(*block));
     uint64_t page = physical >> PAGE_SHIFT;
@@ -42,6 +42,7 @@ static struct block *make(uint64_t rip, uint64_t physical, uint16_t length, uint
     block->physical = physical;
     block->length = length;
     block->mode = mode;
+    block->move_count = moves;
     block->code = cache.used;
     block->code_size = 64;
     block->entry_attention = 8;
@@ -52,6 +53,16 @@ static struct block *make(uint64_t rip, uint64_t physical, uint16_t length, uint
     cache.used += 64;
     assert_true(cache_insert(&cache, block, page, page + 1));
     return block;
+}
+
+static struct block *make(uint64_t rip, uint64_t physical, uint16_t length, uint32_t mode)
+{
+    return make_moving(rip, physical, length, mode, 0);
+}
+
+static struct block *make_movable(uint64_t rip, uint64_t physical, uint16_t length, uint32_t mode)
+{
+    return make_moving(rip, physical, length, mode, 1);
 }
 
 static uint32_t displacement(const struct chain *chain)
@@ -109,8 +120,8 @@ static void test_block_at(void **state)
     assert_ptr_equal(cache_block_at(&cache, exec + second->code + 5), second);
     assert_null(cache_block_at(&cache, exec));
     assert_null(cache_block_at(&cache, exec + second->code + 1000));
-    assert_true(cache_contains(&cache, exec + CACHE_CODE_SIZE - 1));
-    assert_false(cache_contains(&cache, exec + CACHE_CODE_SIZE));
+    assert_true(cache_contains(&cache, exec + cache.limits.code - 1));
+    assert_false(cache_contains(&cache, exec + cache.limits.code));
     assert_false(cache_contains(&cache, exec - 1));
 }
 
@@ -244,11 +255,34 @@ static void test_flush_and_room(void **state)
     assert_false(cache_page_has_code(&cache, 1));
     assert_int_equal(cache.block_count, 0);
     assert_true(cache_has_room(&cache));
-    cache.used = CACHE_CODE_SIZE - BLOCK_CODE_MAX;
+    cache.used = cache.limits.code - BLOCK_CODE_MAX;
     assert_false(cache_has_room(&cache));
     cache.used = 0;
-    assert_null(cache_alloc(&cache, CACHE_DATA_SIZE + 1));
+    assert_null(cache_alloc(&cache, cache.limits.data + 1));
     assert_null(cache_alloc(&cache, UINT64_MAX - 7));
+}
+
+/* Only what can be moved is an origin, the first of its kind alone, and for as long as it is valid. */
+static void test_origins(void **state)
+{
+    struct block *block;
+    struct block *other;
+
+    (void)state;
+    make(1ull << 44, 0x1000, 10, 0); /* of no weight in a hash of 44 bits */
+    assert_null(cache_find_origin(&cache, 0x1000, 0));
+    block = make_movable(0x7f0000001000, 0x1000, 10, 0);
+    assert_ptr_equal(cache_find_origin(&cache, 0x1000, 0), block);
+    assert_null(cache_find_origin(&cache, 0x1000, MODE_USER));
+    assert_null(cache_find_origin(&cache, 0x1001, 0));
+    other = make_movable(0x7f1111111000, 0x1000, 10, 0);
+    assert_ptr_equal(cache_find_origin(&cache, 0x1000, 0), block);
+    assert_true(cache_written(&cache, 1, 0, 1));
+    assert_null(cache_find_origin(&cache, 0x1000, 0));
+    assert_false(other->valid);
+    make_movable(0x7f0000001000, 0x1000, 10, 0);
+    cache_flush(&cache);
+    assert_null(cache_find_origin(&cache, 0x1000, 0));
 }
 
 int main(void)
@@ -264,6 +298,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_chains, setup, teardown),
         cmocka_unit_test_setup_teardown(test_chain_to_two_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_jump_cache, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_origins, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flush_and_room, setup, teardown),
     };
 

@@ -10,6 +10,8 @@
 #include "base/bits.h"
 #include "port/log.h"
 
+enum { POPULATE_AT_ONCE = 256 << 10 };
+
 static void *reserve(uint64_t size)
 {
     void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -61,7 +63,7 @@ static bool leave_spare(const struct code_cache *cache)
 
     if (!spare_claim(SPARE_NONE))
         return false;
-    empty = fallocate(cache->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, CACHE_CODE_SIZE) == 0;
+    empty = fallocate(cache->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, cache->limits.code) == 0;
     if (empty)
         spare = (struct mapping){cache->fd, cache->write, cache->exec};
     atomic_store(&spare_is, empty ? SPARE_THERE : SPARE_NONE);
@@ -73,12 +75,12 @@ static enum status map_code(struct code_cache *cache)
     if (take_spare(cache))
         return STATUS_OK;
     cache->fd = memfd_create("lodge-code", MFD_CLOEXEC);
-    if (cache->fd < 0 || ftruncate(cache->fd, CACHE_CODE_SIZE) < 0) {
+    if (cache->fd < 0 || ftruncate(cache->fd, cache->limits.code) < 0) {
         log_error("cannot create the code cache: the host refuses memfd_create");
         return STATUS_NO_MEMORY;
     }
-    cache->write = mmap(NULL, CACHE_CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, cache->fd, 0);
-    cache->exec = mmap(NULL, CACHE_CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, cache->fd, 0);
+    cache->write = mmap(NULL, cache->limits.code, PROT_READ | PROT_WRITE, MAP_SHARED, cache->fd, 0);
+    cache->exec = mmap(NULL, cache->limits.code, PROT_READ | PROT_EXEC, MAP_SHARED, cache->fd, 0);
     if (cache->write == MAP_FAILED || cache->exec == MAP_FAILED) {
         log_error("cannot map the code cache: the host forbids executable memory or has none left");
         return STATUS_NO_MEMORY;
@@ -86,22 +88,47 @@ static enum status map_code(struct code_cache *cache)
     return STATUS_OK;
 }
 
+/*
+ * A guest with much memory runs more programs. Where they are started one after the other, as while it boots, all of
+ * them want room, and a flush is the way to make it.
+ */
+static void set_limits(struct cache_limits *limits, uint64_t ram_pages)
+{
+    uint32_t scale = 1;
+
+    while (scale * 2 <= CACHE_CODE_MAX / CACHE_CODE_MIN &&
+           scale * 2ull * CACHE_CODE_MIN * CACHE_RAM_SHARE <= ram_pages << PAGE_SHIFT)
+        scale *= 2;
+    *limits = (struct cache_limits){
+        .code = scale * CACHE_CODE_MIN,
+        .data = scale * 2ull * CACHE_CODE_MIN,
+        .blocks = scale << 18,
+        .chains = scale << 20,
+        .views = scale << 16,
+        .hash = scale << 17,
+        .view_hash = scale << 14,
+    };
+}
+
 enum status cache_init(struct code_cache *cache, uint64_t ram_pages)
 {
-    enum status status = map_code(cache);
+    enum status status;
 
+    set_limits(&cache->limits, ram_pages);
+    status = map_code(cache);
     if (status)
         return status;
     cache->page_count = ram_pages;
-    cache->data = reserve(CACHE_DATA_SIZE);
-    cache->blocks = reserve(CACHE_BLOCKS * sizeof(*cache->blocks));
-    cache->chains = reserve(CACHE_CHAINS * sizeof(*cache->chains));
-    cache->hash = reserve(CACHE_HASH * sizeof(*cache->hash));
-    cache->views = reserve(CACHE_PAGES * sizeof(*cache->views));
-    cache->view_hash = reserve(CACHE_PAGE_HASH * sizeof(*cache->view_hash));
+    cache->data = reserve(cache->limits.data);
+    cache->blocks = reserve(cache->limits.blocks * sizeof(*cache->blocks));
+    cache->chains = reserve(cache->limits.chains * sizeof(*cache->chains));
+    cache->hash = reserve(cache->limits.hash * sizeof(*cache->hash));
+    cache->origins = reserve(cache->limits.hash * sizeof(*cache->origins));
+    cache->views = reserve(cache->limits.views * sizeof(*cache->views));
+    cache->view_hash = reserve(cache->limits.view_hash * sizeof(*cache->view_hash));
     cache->pages = reserve(ram_pages * sizeof(*cache->pages));
-    if (!cache->data || !cache->blocks || !cache->chains || !cache->hash || !cache->views || !cache->view_hash ||
-        !cache->pages) {
+    if (!cache->data || !cache->blocks || !cache->chains || !cache->hash || !cache->origins || !cache->views ||
+        !cache->view_hash || !cache->pages) {
         log_error("cannot reserve address space for the code cache");
         return STATUS_NO_MEMORY;
     }
@@ -114,20 +141,21 @@ enum status cache_init(struct code_cache *cache, uint64_t ram_pages)
 void cache_destroy(struct code_cache *cache)
 {
     release(cache->pages, cache->page_count * sizeof(*cache->pages));
-    release(cache->view_hash, CACHE_PAGE_HASH * sizeof(*cache->view_hash));
-    release(cache->views, CACHE_PAGES * sizeof(*cache->views));
-    release(cache->hash, CACHE_HASH * sizeof(*cache->hash));
-    release(cache->chains, CACHE_CHAINS * sizeof(*cache->chains));
-    release(cache->blocks, CACHE_BLOCKS * sizeof(*cache->blocks));
-    release(cache->data, CACHE_DATA_SIZE);
+    release(cache->view_hash, cache->limits.view_hash * sizeof(*cache->view_hash));
+    release(cache->views, cache->limits.views * sizeof(*cache->views));
+    release(cache->origins, cache->limits.hash * sizeof(*cache->origins));
+    release(cache->hash, cache->limits.hash * sizeof(*cache->hash));
+    release(cache->chains, cache->limits.chains * sizeof(*cache->chains));
+    release(cache->blocks, cache->limits.blocks * sizeof(*cache->blocks));
+    release(cache->data, cache->limits.data);
     if (cache->write && cache->write != MAP_FAILED && cache->exec && cache->exec != MAP_FAILED && leave_spare(cache)) {
         memset(cache, 0, sizeof(*cache));
         return;
     }
     if (cache->exec && cache->exec != MAP_FAILED)
-        munmap(cache->exec, CACHE_CODE_SIZE);
+        munmap(cache->exec, cache->limits.code);
     if (cache->write && cache->write != MAP_FAILED)
-        munmap(cache->write, CACHE_CODE_SIZE);
+        munmap(cache->write, cache->limits.code);
     if (cache->fd > 0)
         close(cache->fd);
     memset(cache, 0, sizeof(*cache));
@@ -136,9 +164,10 @@ void cache_destroy(struct code_cache *cache)
 void cache_flush(struct code_cache *cache)
 {
     madvise(cache->pages, cache->page_count * sizeof(*cache->pages), MADV_DONTNEED);
-    madvise(cache->data, CACHE_DATA_SIZE, MADV_DONTNEED);
-    memset(cache->hash, 0, CACHE_HASH * sizeof(*cache->hash));
-    memset(cache->view_hash, 0, CACHE_PAGE_HASH * sizeof(*cache->view_hash));
+    madvise(cache->data, cache->limits.data, MADV_DONTNEED);
+    memset(cache->hash, 0, cache->limits.hash * sizeof(*cache->hash));
+    memset(cache->origins, 0, cache->limits.hash * sizeof(*cache->origins));
+    memset(cache->view_hash, 0, cache->limits.view_hash * sizeof(*cache->view_hash));
     cache->used = STUBS_SIZE;
     cache->stubs_used = 0;
     memset(cache->stubs, 0, sizeof(cache->stubs));
@@ -150,9 +179,9 @@ void cache_flush(struct code_cache *cache)
 
 bool cache_has_room(const struct code_cache *cache)
 {
-    return cache->used + BLOCK_CODE_MAX + 64 <= CACHE_CODE_SIZE && cache->data_used + (64 << 10) <= CACHE_DATA_SIZE &&
-           cache->block_count + 2 < CACHE_BLOCKS && cache->chain_count + 256 < CACHE_CHAINS &&
-           cache->view_count + 4 < CACHE_PAGES;
+    return cache->used + BLOCK_CODE_MAX + 64 <= cache->limits.code &&
+           cache->data_used + (64 << 10) <= cache->limits.data && cache->block_count + 2 < cache->limits.blocks &&
+           cache->chain_count + 256 < cache->limits.chains && cache->view_count + 4 < cache->limits.views;
 }
 
 void *cache_alloc(struct code_cache *cache, uint64_t size)
@@ -160,16 +189,27 @@ void *cache_alloc(struct code_cache *cache, uint64_t size)
     void *at = cache->data + cache->data_used;
 
     size = align_up(size, 8);
-    if (!range_inside(cache->data_used, size, CACHE_DATA_SIZE))
+    if (!range_inside(cache->data_used, size, cache->limits.data))
         return NULL;
     cache->data_used += size;
     return at;
 }
 
+/* Each page would fault twice, in both mappings, and that costs as much as writing its code. */
+void cache_keep(struct code_cache *cache, uint32_t size)
+{
+    cache->used = (uint32_t)align_up(cache->used + size, 16);
+    if (cache->used <= cache->populated || cache->populated == cache->limits.code)
+        return;
+    (void)madvise(cache->write + cache->populated, POPULATE_AT_ONCE, MADV_POPULATE_WRITE);
+    (void)madvise(cache->exec + cache->populated, POPULATE_AT_ONCE, MADV_POPULATE_READ);
+    cache->populated += POPULATE_AT_ONCE;
+}
+
 uint32_t cache_view(struct code_cache *cache, uint64_t linear, uint64_t physical, bool user)
 {
     uint64_t mix = (linear >> 12) * 0x9e3779b97f4a7c15ull ^ (physical >> 12) * 0xc2b2ae3d27d4eb4full;
-    uint32_t *bucket = &cache->view_hash[(mix >> 40) & (CACHE_PAGE_HASH - 1)];
+    uint32_t *bucket = &cache->view_hash[(mix >> 40) & (cache->limits.view_hash - 1)];
     struct page_view *view;
 
     for (uint32_t id = *bucket; id; id = cache->views[id].next) {
@@ -177,7 +217,7 @@ uint32_t cache_view(struct code_cache *cache, uint64_t linear, uint64_t physical
         if (view->linear == linear && view->physical == physical && view->user == user)
             return id;
     }
-    if (cache->view_count >= CACHE_PAGES)
+    if (cache->view_count >= cache->limits.views)
         return 0;
     view = &cache->views[cache->view_count];
     *view = (struct page_view){linear, physical, *bucket, user};
@@ -185,11 +225,14 @@ uint32_t cache_view(struct code_cache *cache, uint64_t linear, uint64_t physical
     return cache->view_count++;
 }
 
+static uint64_t hash_of(const struct code_cache *cache, uint64_t physical, uint64_t rip)
+{
+    return ((physical ^ rip << 20) * 0x9e3779b97f4a7c15ull) >> 40 & (cache->limits.hash - 1);
+}
+
 static struct block **hash_bucket(const struct code_cache *cache, uint64_t physical, uint64_t rip)
 {
-    uint64_t mix = (physical ^ rip << 20) * 0x9e3779b97f4a7c15ull;
-
-    return &cache->hash[(mix >> 44) & (CACHE_HASH - 1)];
+    return &cache->hash[hash_of(cache, physical, rip)];
 }
 
 struct block *cache_find(const struct code_cache *cache, uint64_t rip, uint64_t cs_base, uint64_t physical,
@@ -200,6 +243,20 @@ struct block *cache_find(const struct code_cache *cache, uint64_t rip, uint64_t 
     while (block &&
            (block->rip != rip || block->physical != physical || block->mode != mode || block->cs_base != cs_base))
         block = block->hash_next;
+    return block;
+}
+
+static struct block **origin_bucket(const struct code_cache *cache, uint64_t physical)
+{
+    return &cache->origins[hash_of(cache, physical, 0)];
+}
+
+struct block *cache_find_origin(const struct code_cache *cache, uint64_t physical, uint32_t mode)
+{
+    struct block *block = *origin_bucket(cache, physical);
+
+    while (block && (block->physical != physical || block->mode != mode))
+        block = block->origin_next;
     return block;
 }
 
@@ -267,6 +324,11 @@ bool cache_insert(struct code_cache *cache, struct block *block, uint64_t page, 
     block->valid = 1;
     block->hash_next = *bucket;
     *bucket = block;
+    if (block->move_count && !cache_find_origin(cache, block->physical, block->mode)) {
+        bucket = origin_bucket(cache, block->physical);
+        block->origin_next = *bucket;
+        *bucket = block;
+    }
     cache->blocks[cache->block_count++] = block;
     return true;
 }
@@ -333,6 +395,11 @@ static void unhash(struct code_cache *cache, struct block *block)
         at = &(*at)->hash_next;
     if (*at)
         *at = block->hash_next;
+    at = origin_bucket(cache, block->physical);
+    while (*at && *at != block)
+        at = &(*at)->origin_next;
+    if (*at)
+        *at = block->origin_next;
 }
 
 /* Is this list of the block's the one of its second page? */

@@ -15,13 +15,9 @@
 #include "engine/dbt/state.h"
 
 enum {
-    CACHE_CODE_SIZE = 32 << 20,
-    CACHE_DATA_SIZE = 64 << 20, /* reserved, not committed */
-    CACHE_BLOCKS = 1 << 18,
-    CACHE_HASH = 1 << 17,
-    CACHE_PAGES = 1 << 16,
-    CACHE_PAGE_HASH = 1 << 12,
-    CACHE_CHAINS = 1 << 20,
+    CACHE_CODE_MIN = 32 << 20,
+    CACHE_CODE_MAX = 256 << 20,
+    CACHE_RAM_SHARE = 16,      /* between them: of the guest's RAM */
     BLOCK_CODE_MAX = 48 << 10, /* host bytes of one block at the most */
     STUBS = 256,               /* small pieces of code that blocks share */
     STUBS_SIZE = 16 << 10,
@@ -60,8 +56,10 @@ struct block {
     } peek[2]; /* bytes of the same page that it relies on without translating them */
     uint8_t map_count;
     uint8_t valid;
+    uint16_t move_count; /* behind the last element of map; 0: cannot be moved */
     struct insn_map *map;
     struct block *hash_next;
+    struct block *origin_next;
     struct block *page_next[2];
     struct chain *incoming;
 };
@@ -78,6 +76,24 @@ struct chain {
     uint8_t entry;        /* enum chain_entry */
 };
 
+/*
+ * Places in a block's host code that change with the guest address of the block, or with its own. What has none of
+ * the kinds, and is no distance within the block, is the same for every address.
+ */
+enum move_kind {
+    MOVE_RIP,     /* 64 bits: an address that is as far away */
+    MOVE_OUTSIDE, /* 32 bits: the distance to a shared piece */
+    MOVE_ITLB,    /* 32 bits: the offset of the page's word in dbt_vcpu.itlb */
+    MOVE_PAGE,    /* 32 bits: the page's id */
+    MOVE_MINUS_PAGE,
+    MOVE_CHAIN, /* 32 bits: the number of an exit's chain */
+};
+
+struct move {
+    uint16_t at; /* offset from the block's code */
+    uint16_t kind;
+};
+
 /* A guest page that code was translated from, as one linear page shows it. */
 struct page_view {
     uint64_t linear;
@@ -92,11 +108,21 @@ struct code_page {
     struct block *blocks;
 };
 
+/* How much there can be of everything; all reserved, nothing committed. */
+struct cache_limits {
+    uint32_t code; /* bytes, a power of two times CACHE_CODE_MIN */
+    uint64_t data; /* bytes */
+    uint32_t blocks, chains, views;
+    uint32_t hash, view_hash; /* buckets, powers of two */
+};
+
 struct code_cache {
+    struct cache_limits limits;
     uint8_t *write; /* the writable mapping of the code */
     uint8_t *exec;  /* the executable one */
     int fd;
     uint32_t used;
+    uint32_t populated;  /* bytes from the start that the host has given memory for, in both mappings */
     uint32_t stubs_used; /* of the first STUBS_SIZE bytes */
     struct {
         uint64_t key;
@@ -109,6 +135,7 @@ struct code_cache {
     struct chain *chains; /* by number; 0 unused */
     uint32_t chain_count;
     struct block **hash;
+    struct block **origins;  /* blocks that can be moved, by physical address */
     struct page_view *views; /* by id; 0 unused */
     uint32_t view_count;
     uint32_t *view_hash;
@@ -129,11 +156,17 @@ bool cache_has_room(const struct code_cache *cache);
 /* From the bump allocator, zeroed, 8-aligned; NULL when exhausted. */
 void *cache_alloc(struct code_cache *cache, uint64_t size);
 
+/* The code that was written at `used` is so long. */
+void cache_keep(struct code_cache *cache, uint32_t size);
+
 /* The id of (linear page, physical page, user), made if new; 0 when the table is full. */
 uint32_t cache_view(struct code_cache *cache, uint64_t linear, uint64_t physical, bool user);
 
 struct block *cache_find(const struct code_cache *cache, uint64_t rip, uint64_t cs_base, uint64_t physical,
                          uint32_t mode);
+
+/* A block for the same code at another linear address that relocate_block() takes, or NULL. */
+struct block *cache_find_origin(const struct code_cache *cache, uint64_t physical, uint32_t mode);
 
 /* Mark a page of the RAM backing as one that has code. False: the allocator is exhausted. */
 bool cache_claim_page(struct code_cache *cache, uint64_t page);
@@ -160,7 +193,7 @@ static inline bool cache_page_has_code(const struct code_cache *cache, uint64_t 
 
 static inline bool cache_contains(const struct code_cache *cache, uint64_t host)
 {
-    return host - (uint64_t)(uintptr_t)cache->exec < CACHE_CODE_SIZE;
+    return host - (uint64_t)(uintptr_t)cache->exec < cache->limits.code;
 }
 
 #endif

@@ -412,6 +412,7 @@ static void dbt_statistics(struct engine *engine, struct engine_statistics *stat
         if (!c)
             continue;
         statistics->translations += c->stat_translations;
+        statistics->moves += c->stat_moves;
         statistics->tlb_fills += c->stat_fills;
         statistics->exceptions += c->stat_exceptions;
         statistics->interrupts += c->stat_interrupts;

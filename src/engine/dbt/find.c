@@ -5,6 +5,7 @@
 #include "engine/dbt/descriptor.h"
 #include "engine/dbt/engine.h"
 #include "engine/dbt/mmu.h"
+#include "engine/dbt/relocate.h"
 #include "engine/dbt/thunks.h"
 #include "engine/dbt/translator.h"
 #include "engine/dbt/walk.h"
@@ -126,16 +127,31 @@ static void revoke_writes(struct dbt_vcpu *c, const struct fetch *fetch, bool al
             mmu_revoke_write(dbt->vcpus[i], host);
 }
 
+/* The same code seen at another address. A stop of a debugger's is at one address alone, so then nothing is moved. */
+static struct block *move(struct dbt_vcpu *c, const struct fetch *first)
+{
+    struct code_cache *cache = &c->dbt->cache;
+    const struct block *origin = c->dbt->stop_count ? NULL : cache_find_origin(cache, first->physical, c->mode);
+    struct block *block = origin ? relocate_block(cache, origin, c->rip) : NULL;
+
+    if (block)
+        c->stat_moves++;
+    return block;
+}
+
 /* With the lock: make the block. Raises nothing. NULL: needs the second page, or the cache is full. */
 static struct block *make(struct dbt_vcpu *c, const struct fetch *first, const struct fetch *second)
 {
     struct dbt_engine *dbt = c->dbt;
-    struct block *block = translator_run(dbt->translator, c, first->host, first->physical, second ? second->host : NULL,
-                                         second ? second->physical : 0);
+    struct block *block = move(c, first);
 
+    if (!block) {
+        block = translator_run(dbt->translator, c, first->host, first->physical, second ? second->host : NULL,
+                               second ? second->physical : 0);
+        c->stat_translations++;
+    }
     if (block && !cache_insert(&dbt->cache, block, first->page, second ? second->page : 0))
         return NULL;
-    c->stat_translations++;
     return block;
 }
 

@@ -108,14 +108,17 @@ void emit_call_shared(struct translator *t, enum shared kind, uint32_t detail)
         return;
     }
     emit_patch(&t->e, emit_call(&t->e), piece);
+    note_move(t, MOVE_OUTSIDE, 4);
 }
 
 void emit_jump_shared(struct translator *t, enum shared kind, uint32_t detail)
 {
     const uint8_t *piece = find_piece(t->cache, kind, detail);
 
-    if (piece)
+    if (piece) {
         emit_jump_to(&t->e, CONDITION_ALWAYS, piece);
-    else
-        emit_jmp_gs(&t->e, OFF_THUNK + 8 * (uint32_t)thunk_of(kind));
+        note_move(t, MOVE_OUTSIDE, 4);
+        return;
+    }
+    emit_jmp_gs(&t->e, OFF_THUNK + 8 * (uint32_t)thunk_of(kind));
 }

@@ -163,7 +163,7 @@ struct dbt_vcpu {
 
     uint8_t stepping;             /* in a block of MODE_STEP: whatever the mode becomes, the run loop goes on */
 
-    uint64_t stat_fills, stat_exceptions, stat_interrupts, stat_exits, stat_translations;
+    uint64_t stat_fills, stat_exceptions, stat_interrupts, stat_exits, stat_translations, stat_moves;
 };
 
 static inline uint64_t rflags_get(const struct dbt_vcpu *c)

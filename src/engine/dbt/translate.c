@@ -305,7 +305,8 @@ static void emit_block(struct translator *t)
     const uint8_t *start = t->cache->write + t->block->code;
 
     t->flags = FLAGS_HOST;
-    t->slow_count = t->exit_count = 0;
+    t->slow_count = t->exit_count = t->move_count = 0;
+    t->fixed = false;
     t->operand_at = (struct host_address){HOST_S1, HOST_NONE, 0};
     t->canonical_hole = NULL;
     emit_entries(t);
@@ -359,17 +360,20 @@ static bool finish(struct translator *t)
 {
     struct code_cache *cache = t->cache;
     struct block *block = t->block;
+    size_t map_size = (t->count + 1) * sizeof(*block->map);
 
     block->length = (uint16_t)(t->end_rip - block->rip);
     block->map_count = (uint8_t)t->count;
-    block->map = cache_alloc(cache, (t->count + 1) * sizeof(*block->map));
+    block->move_count = block_is_movable(t) ? (uint16_t)t->move_count : 0;
+    block->map = cache_alloc(cache, map_size + block->move_count * sizeof(*t->moves));
     if (t->e.full || !block->map) {
         log_error("translation of a block at %#llx does not fit", (unsigned long long)block->rip);
         return false;
     }
-    memcpy(block->map, t->map, (t->count + 1) * sizeof(*block->map));
+    memcpy(block->map, t->map, map_size);
+    memcpy((uint8_t *)block->map + map_size, t->moves, block->move_count * sizeof(*t->moves));
     block->code_size = (uint16_t)(t->e.at - (cache->write + block->code));
-    cache->used = (uint32_t)align_up(cache->used + block->code_size, 16);
+    cache_keep(cache, block->code_size);
     return true;
 }
 

@@ -16,7 +16,7 @@
 #include "engine/dbt/engine.h"
 #include "engine/dbt/thunks.h"
 
-enum { BLOCK_INSNS = 64, BLOCK_EXITS = 4, BLOCK_SLOW = 2 * BLOCK_INSNS };
+enum { BLOCK_INSNS = 64, BLOCK_EXITS = 4, BLOCK_SLOW = 2 * BLOCK_INSNS, BLOCK_MOVES = 8 * BLOCK_INSNS };
 
 /* The flags that host code of ours may clobber and that liveness is about; DF is never touched. */
 #define LIVE_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
@@ -122,6 +122,9 @@ struct translator {
     unsigned slow_count;
     struct exit_record exits[BLOCK_EXITS];
     unsigned exit_count;
+    struct move moves[BLOCK_MOVES];
+    unsigned move_count;
+    bool fixed;               /* it cannot be moved */
     uint8_t *verify_hole[2];  /* the entry's jumps out of line; NULL: none */
     uint8_t *attention_hole;
     uint8_t *indirect_hole;   /* of the host call that an indirect call makes to its lookup */
@@ -142,6 +145,13 @@ uint32_t decode_peek(struct translator *t, uint64_t rip, unsigned which);
 void copy_op(struct translator *t, const struct op *op);
 /* Does it name one of AH, CH, DH, BH? */
 bool copy_uses_high_byte(const struct op *op);
+
+/* relocate.c: what was written last, the `bytes` before t->e.at, is to be changed when the block is moved. */
+void note_move(struct translator *t, enum move_kind kind, unsigned bytes);
+/* emit_mov_imm() of an address that moves with the block. */
+void emit_mov_rip(struct translator *t, unsigned to, uint64_t value);
+/* Once it is written: can relocate_block() take it? */
+bool block_is_movable(const struct translator *t);
 
 /* translate_memory.c */
 void emit_access(struct translator *t, const struct op *op, uint32_t descriptor,

@@ -11,6 +11,7 @@
  *
  * Where the first instructions need the flags, the checks are made with JRCXZ, which keeps them.
  */
+#include "engine/dbt/relocate.h"
 #include "engine/dbt/translate.h"
 
 static uint16_t here(const struct translator *t)
@@ -19,18 +20,26 @@ static uint16_t here(const struct translator *t)
 }
 
 /* Compare a 32-bit word of the vCPU; returns the hole of the jump that is taken when it differs. */
-static uint8_t *emit_check(struct translator *t, uint32_t offset, uint32_t expected)
+static uint8_t *emit_check(struct translator *t, uint32_t offset, uint32_t expected, bool mapping)
 {
     uint8_t *hole;
 
     if (!t->entry_live) {
         emit_gs(&t->e, false, 0x81, 7, offset);
         emit_u32(&t->e, expected);
+        if (mapping) {
+            note_move(t, MOVE_ITLB, 8);
+            note_move(t, MOVE_PAGE, 4);
+        }
         return emit_jump(&t->e, 5);
     }
     emit_mov_rr(&t->e, HOST_S2, HOST_RCX);
     emit_gs(&t->e, false, 0x8b, HOST_RCX, offset);
+    if (mapping)
+        note_move(t, MOVE_ITLB, 4);
     emit_lea(&t->e, false, HOST_RCX, HOST_RCX, HOST_NONE, 1, (int32_t)(0 - expected));
+    if (mapping)
+        note_move(t, MOVE_MINUS_PAGE, 4);
     emit_byte(&t->e, 0xe3); /* jrcxz over the next two */
     emit_byte(&t->e, 3 + 5);
     emit_mov_rr(&t->e, HOST_RCX, HOST_S2);
@@ -39,12 +48,9 @@ static uint8_t *emit_check(struct translator *t, uint32_t offset, uint32_t expec
     return hole;
 }
 
-static uint32_t itlb_offset(const struct translator *t, uint64_t linear)
+static uint8_t *emit_mapping_check(struct translator *t, uint64_t linear, uint32_t page_id)
 {
-    unsigned user = t->mode & MODE_USER ? 1 : 0;
-
-    return (uint32_t)(offsetof(struct dbt_vcpu, itlb) + user * ITLB_ENTRIES * 4 +
-                      ((linear >> PAGE_SHIFT) & (ITLB_ENTRIES - 1)) * 4);
+    return emit_check(t, itlb_offset(t->mode, linear), page_id, true);
 }
 
 void emit_entries(struct translator *t)
@@ -54,18 +60,18 @@ void emit_entries(struct translator *t)
 
     t->verify_hole[0] = t->verify_hole[1] = t->attention_hole = NULL;
     if (!(t->mode & MODE_STEP)) {
-        t->verify_hole[0] = emit_check(t, itlb_offset(t, linear), block->page_id[0]);
+        t->verify_hole[0] = emit_mapping_check(t, linear, block->page_id[0]);
         if (block->page_id[1])
-            t->verify_hole[1] = emit_check(t, itlb_offset(t, linear + PAGE_SIZE), block->page_id[1]);
+            t->verify_hole[1] = emit_mapping_check(t, linear + PAGE_SIZE, block->page_id[1]);
         block->entry_attention = here(t);
-        t->attention_hole = emit_check(t, OFF_ATTENTION, 0);
+        t->attention_hole = emit_check(t, OFF_ATTENTION, 0, false);
     }
     block->entry_body = here(t);
 }
 
 static void emit_leave_to(struct translator *t, uint64_t rip)
 {
-    emit_mov_imm(&t->e, HOST_S1, rip);
+    emit_mov_rip(t, HOST_S1, rip);
     emit_jump_shared(t, SHARED_ATTENTION, 0);
 }
 
@@ -148,6 +154,7 @@ void emit_stubs(struct translator *t)
         emit_patch(&t->e, record->hole, t->e.at);
         emit_call_shared(t, SHARED_CHAIN, 0);
         emit_u32(&t->e, record->number);
+        note_move(t, MOVE_CHAIN, 4);
     }
     emit_saved_entry(t);
 }

@@ -29,7 +29,7 @@ void emit_helper(struct translator *t, const struct op *op)
     call->insn = op->insn;
     emit_flags_need(t, op->live_in);
     t->flags = FLAGS_HOST;
-    emit_mov_imm(&t->e, HOST_S1, op->rip);
+    emit_mov_rip(t, HOST_S1, op->rip);
     emit_mov_imm(&t->e, HOST_S2, (uint64_t)(uintptr_t)call);
     if (op->helper_ends)
         emit_jump_shared(t, SHARED_HELPER_END, 0);
@@ -40,7 +40,7 @@ void emit_helper(struct translator *t, const struct op *op)
 
 static void emit_raise(struct translator *t, const struct op *op, unsigned vector, int32_t error)
 {
-    emit_mov_imm(&t->e, HOST_S1, op->rip);
+    emit_mov_rip(t, HOST_S1, op->rip);
     emit_mov_imm(&t->e, HOST_S2, (uint64_t)(uint32_t)error << 32 | vector);
     emit_jump_shared(t, SHARED_RAISE, 0);
 }
@@ -125,7 +125,7 @@ void emit_canonical_slow(struct translator *t, const struct op *op)
 
 static void store_return_address(struct translator *t, const struct op *op)
 {
-    emit_mov_imm(&t->e, HOST_S2, next_rip(t, op));
+    emit_mov_rip(t, HOST_S2, next_rip(t, op));
     emit_move_sized(t, 0x89, HOST_S2, HOST_S1, operand_bytes(op));
 }
 
@@ -147,9 +147,10 @@ static void emit_return_site(struct translator *t, const struct op *op)
     if (t->mode & MODE_STEP)
         return;
     if ((int64_t)next == (int32_t)next) {
+        t->fixed = true;
         emit_alu_imm(&t->e, true, 7, HOST_S1, (int32_t)next);
     } else {
-        emit_mov_imm(&t->e, HOST_S2, next);
+        emit_mov_rip(t, HOST_S2, next);
         emit_rr(&t->e, true, 0x39, HOST_S2, HOST_S1);
     }
     match = emit_jump(&t->e, 4);

@@ -98,7 +98,12 @@ void emit_address(struct translator *t, const struct op *op, int32_t extra)
     if (base == 16 || (base < 0 && index < 0)) {
         uint64_t address = (uint64_t)displacement + (base == 16 ? op->rip + insn->length : 0);
 
-        emit_mov_imm(&t->e, HOST_S1, wide ? address : insn->address_size == 4 ? (uint32_t)address : (uint16_t)address);
+        if (!wide)
+            address = insn->address_size == 4 ? (uint32_t)address : (uint16_t)address;
+        if (base == 16)
+            emit_mov_rip(t, HOST_S1, address);
+        else
+            emit_mov_imm(&t->e, HOST_S1, address);
     } else {
         int host_base = base < 0 ? HOST_NONE : emit_host_of((unsigned)base);
         int host_index = index < 0 ? HOST_NONE : emit_host_of((unsigned)index);
@@ -210,8 +215,8 @@ void emit_group_check(struct translator *t, const struct op *op, uint32_t descri
 {
     struct slow *slow = &t->slow[t->slow_count++];
 
-    *slow = (struct slow){op, NULL, emit_tlb_check(&t->e, current_mmu(t), descriptor, false), NULL, descriptor, t->flags,
-                          group};
+    *slow = (struct slow){op,       NULL, emit_tlb_check(&t->e, current_mmu(t), descriptor, false), NULL, descriptor,
+                          t->flags, group};
 }
 
 void emit_lookup(struct translator *t, uint32_t descriptor)
@@ -258,9 +263,11 @@ void emit_access(struct translator *t, const struct op *op, uint32_t descriptor,
         return;
     }
     slow = &t->slow[t->slow_count++];
-    *slow = (struct slow){op, body, emit_tlb_check(&t->e, current_mmu(t), descriptor, based), NULL, descriptor, t->flags, 0};
+    *slow = (struct slow){op,       body, emit_tlb_check(&t->e, current_mmu(t), descriptor, based), NULL, descriptor,
+                          t->flags, 0};
     if (based)
-        t->operand_at = (struct host_address){emit_host_of((unsigned)op->insn.base), HOST_S2, (int32_t)op->insn.displacement};
+        t->operand_at =
+            (struct host_address){emit_host_of((unsigned)op->insn.base), HOST_S2, (int32_t)op->insn.displacement};
     body(t, op);
     t->operand_at = (struct host_address){HOST_S1, HOST_NONE, 0};
     slow->resume = t->e.at;
