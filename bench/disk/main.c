@@ -78,8 +78,8 @@ static uint64_t next_offset(struct runner *runner)
     return runner->random % (runner->size / work->size) * work->size;
 }
 
-/* Starts the slot's next request. False: there is none. */
-static bool slot_start(struct slot *slot)
+/* Makes the slot's next request. False: there is none. */
+static bool slot_next(struct slot *slot)
 {
     struct runner *runner = slot->runner;
 
@@ -91,22 +91,31 @@ static bool slot_start(struct slot *slot)
         slot->request.offset = next_offset(runner);
     }
     pthread_mutex_unlock(&runner->lock);
-    if (any)
-        runner->block->submit(runner->block, &slot->request);
     return any;
 }
 
-static void slot_done(struct block_request *request, enum block_result result)
+static void slot_over(struct runner *runner, enum block_result result)
 {
-    struct slot *slot = CONTAINER_OF(request, struct slot, request);
-    struct runner *runner = slot->runner;
-
-    (void)slot_start(slot);
     pthread_mutex_lock(&runner->lock);
     runner->failed |= result != BLOCK_DONE;
     if (--runner->under_way == 0)
         pthread_cond_signal(&runner->over);
     pthread_mutex_unlock(&runner->lock);
+}
+
+/* Until one is under way, or none is left. */
+static void slot_start(struct slot *slot)
+{
+    while (slot_next(slot) && slot->runner->block->submit(slot->runner->block, &slot->request))
+        slot_over(slot->runner, BLOCK_DONE);
+}
+
+static void slot_done(struct block_request *request, enum block_result result)
+{
+    struct slot *slot = CONTAINER_OF(request, struct slot, request);
+
+    slot_start(slot);
+    slot_over(slot->runner, result);
 }
 
 static void runner_wait(struct runner *runner)
@@ -136,7 +145,7 @@ static double runner_run(struct runner *runner, struct block *block, const struc
                                                .segments = &slot->segment,
                                                .segment_count = 1,
                                                .done = slot_done};
-        (void)slot_start(slot);
+        slot_start(slot);
     }
     runner_wait(runner);
     uint64_t end = now_ns();
@@ -144,7 +153,8 @@ static double runner_run(struct runner *runner, struct block *block, const struc
         runner->slots[0].request = (struct block_request){.operation = BLOCK_FLUSH, .done = slot_done};
         runner->left = 0;
         runner->under_way = 1;
-        block->submit(block, &runner->slots[0].request);
+        if (block->submit(block, &runner->slots[0].request))
+            slot_over(runner, BLOCK_DONE);
         runner_wait(runner);
     }
     return (double)(end - begin) / 1e9;

@@ -197,11 +197,13 @@ static void *disk_thread(void *argument)
 
 /* --- struct block --- */
 
-static void disk_submit(struct block *block, struct block_request *request)
+static bool disk_submit(struct block *block, struct block_request *request)
 {
     struct disk *disk = CONTAINER_OF(block, struct disk, block);
     bool started = false;
 
+    if (request->operation == BLOCK_READ && disk_fast_read_cached(disk, request))
+        return true;
     pthread_mutex_lock(&disk->lock);
     disk->under_way++;
     pthread_mutex_unlock(&disk->lock);
@@ -211,6 +213,7 @@ static void disk_submit(struct block *block, struct block_request *request)
         started = disk_fast_flush(disk, request);
     if (!started)
         disk_enqueue(disk, request);
+    return false;
 }
 
 static void disk_drain(struct block *block)

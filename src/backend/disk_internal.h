@@ -34,6 +34,9 @@ void disk_leave(struct disk *disk, unsigned phase);
 /* The end of a request: calls done(). */
 void disk_complete(struct disk *disk, struct block_request *request, enum block_result result);
 
+/* Any thread. False: the host has not all of it in its page cache, or does not tell. */
+bool disk_fast_read_cached(struct disk *disk, struct block_request *request);
+
 /* Any thread. False: the request is for the disk's thread. */
 bool disk_fast_transfer(struct disk *disk, struct block_request *request);
 bool disk_fast_flush(struct disk *disk, struct block_request *request);

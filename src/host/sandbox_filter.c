@@ -143,6 +143,7 @@ static const struct rule rules[] = {
     {SYS_pread64, M, ANY},
     {SYS_pwrite64, M | V, ANY}, /* what firmware stores */
     {SYS_preadv, M | D, ANY},
+    {SYS_preadv2, M | V | D, ANY}, /* of what the host has in its page cache */
     {SYS_pwritev, M | D, ANY},
     {SYS_fdatasync, M | D, ANY},
     {SYS_io_uring_enter, M | V | D, ANY}, /* the ring itself allows few operations (backend/aio_uring.c) */

@@ -2,8 +2,9 @@
  * A disk, as a device sees it: requests in, completions out, in any order.
  *
  * Threads: submit() may be called from any thread and with the machine lock held, so it starts the
- * work and does not wait for it. done() is called once for each request, by a thread of the backend
- * (never from inside submit()) with no lock held; it may submit more. All else as it says below.
+ * work and does not wait for it. What takes no waiting it may do at once: then it answers true, and
+ * that is all. Otherwise done() is called once for each request, by a thread of the backend (never
+ * from inside submit()) with no lock held; it may submit more. All else as it says below.
  */
 #ifndef LODGE_PORT_BLOCK_H
 #define LODGE_PORT_BLOCK_H
@@ -63,7 +64,7 @@ struct block_limits {
 
 struct block {
     struct block_limits limits;
-    void (*submit)(struct block *block, struct block_request *request);
+    bool (*submit)(struct block *block, struct block_request *request);
     /*
      * Returns when no request is under way. The owner has stopped submitting and holds no lock that a done()
      * takes.

@@ -53,7 +53,14 @@ static struct virtio_block block_device;
 static struct block_request *waiting[2 * VIRTIO_BLOCK_REQUESTS];
 static unsigned waiting_count;
 
-static void disk_submit(struct block *block, struct block_request *request)
+static void disk_touch(const struct block_request *request)
+{
+    if (request->operation == BLOCK_READ || request->operation == BLOCK_WRITE)
+        for (unsigned i = 0; i < request->segment_count; i++)
+            touch(request->segments[i].bytes, request->segments[i].size, request->operation == BLOCK_READ);
+}
+
+static bool disk_submit(struct block *block, struct block_request *request)
 {
     uint64_t size = 0;
 
@@ -64,8 +71,13 @@ static void disk_submit(struct block *block, struct block_request *request)
         size += request->segments[i].size;
     if (request->operation == BLOCK_READ || request->operation == BLOCK_WRITE)
         fuzz_check(size == request->length && size > 0, "segments that are not the length");
+    if (fuzz_one_in(4)) {
+        disk_touch(request);
+        return true;
+    }
     fuzz_check(waiting_count < ARRAY_LENGTH(waiting), "more requests than the device has");
     waiting[waiting_count++] = request;
+    return false;
 }
 
 static void disk_finish(unsigned index)
@@ -75,9 +87,7 @@ static void disk_finish(unsigned index)
     struct block_request *request = waiting[index];
 
     waiting[index] = waiting[--waiting_count];
-    if (request->operation == BLOCK_READ || request->operation == BLOCK_WRITE)
-        for (unsigned i = 0; i < request->segment_count; i++)
-            touch(request->segments[i].bytes, request->segments[i].size, request->operation == BLOCK_READ);
+    disk_touch(request);
     request->done(request, results[fuzz_below(ARRAY_LENGTH(results))]);
 }
 

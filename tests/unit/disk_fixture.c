@@ -68,7 +68,8 @@ static enum block_result waiting_run(struct block *block, struct waiting *waitin
     pthread_mutex_init(&waiting->lock, NULL);
     pthread_cond_init(&waiting->over, NULL);
     waiting->request.done = waiting_done;
-    block->submit(block, &waiting->request);
+    if (block->submit(block, &waiting->request))
+        waiting_done(&waiting->request, BLOCK_DONE);
     pthread_mutex_lock(&waiting->lock);
     while (!waiting->is_over)
         pthread_cond_wait(&waiting->over, &waiting->lock);

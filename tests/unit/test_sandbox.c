@@ -182,7 +182,8 @@ static int vcpu_works_with_back_ends(void)
     enter(SANDBOX_VCPU);
     return common_work() && sends_interrupts() && send(ends[0], "x", 1, 0) == 1 && recv(ends[1], said, 1, 0) == 1 &&
                    shutdown(ends[0], SHUT_WR) == 0 && close(ends[0]) == 0 && ioctl(ends[1], TUNSETOFFLOAD, 0) < 0 &&
-                   syscall(SYS_io_uring_enter, ends[1], 0, 0, 0, NULL, 0) < 0 && pwrite(ends[1], "", 1, 0) < 0
+                   syscall(SYS_io_uring_enter, ends[1], 0, 0, 0, NULL, 0) < 0 && pwrite(ends[1], "", 1, 0) < 0 &&
+                   preadv2(ends[1], NULL, 0, 0, 0) < 0
                ? 0
                : 2;
 }
@@ -204,7 +205,8 @@ static int disk_works(void)
     enter(SANDBOX_DISK);
     qsort(bytes, sizeof(bytes) / 8, 8, compare);
     return common_work() && sends_interrupts() && pwritev(fd, &part, 1, PAGE) == PAGE &&
-                   preadv(fd, &part, 1, 0) == PAGE && fdatasync(fd) == 0 && lseek(fd, 0, SEEK_HOLE) >= 0 &&
+                   preadv(fd, &part, 1, 0) == PAGE && preadv2(fd, &part, 1, 0, 0) == PAGE && fdatasync(fd) == 0 &&
+                   lseek(fd, 0, SEEK_HOLE) >= 0 &&
                    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE) == 0 &&
                    ftruncate(fd, 3 * PAGE) == 0 && fstat(fd, &status) == 0 && status.st_size == 3 * PAGE
                ? 0

@@ -167,8 +167,8 @@ static void block_done(struct block_request *done, enum block_result result)
     if (result == BLOCK_DONE && done->operation != BLOCK_READ && done->operation != BLOCK_FLUSH &&
         !virtio_has(&disk->virtio, BLOCK_F_FLUSH)) {
         done->operation = BLOCK_FLUSH;
-        disk->block->submit(disk->block, done);
-        return;
+        if (!disk->block->submit(disk->block, done))
+            return;
     }
     request->result = result;
     do {
@@ -200,7 +200,8 @@ static void block_submit(struct virtio_block_request *request, enum block_operat
     request->request.length = length;
     request->request.segments = request->segments;
     request->request.done = block_done;
-    block->submit(block, &request->request);
+    if (block->submit(block, &request->request))
+        block_answer(request, ANSWER_OK);
 }
 
 /* The chain's segments without their first `skip` bytes, `length` bytes of them. */
