@@ -225,7 +225,8 @@ static bool open_side(const struct settings *settings, unsigned side, struct aio
         .path = path, .format = side ? IMAGE_QCOW2 : IMAGE_RAW, .cache = settings->cache, .engine = engine};
 
     (void)snprintf(path, sizeof(path), "%s/bench-disk.%s", settings->folder, side ? "qcow2" : "raw");
-    bool opened = make_file(path, options.format, settings->size) && disk_open(&options, block) == STATUS_OK;
+    bool opened = make_file(path, options.format, settings->size) && disk_open(&options, block) == STATUS_OK &&
+                  disk_start(*block, NULL) == STATUS_OK;
     (void)unlink(path); /* it stays as long as it is open */
     return opened;
 }
@@ -237,7 +238,8 @@ static int run(const struct settings *settings)
     struct aio_engine *engine;
     struct block *blocks[SIDES];
 
-    if (!runner || aio_create(settings->mode, &engine) != STATUS_OK)
+    if (!runner || aio_create(settings->mode, &engine) != STATUS_OK ||
+        aio_start(engine, NULL) != STATUS_OK)
         return 1;
     pthread_mutex_init(&runner->lock, NULL);
     pthread_cond_init(&runner->over, NULL);
