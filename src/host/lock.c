@@ -10,8 +10,11 @@
 
 enum { LOCK_FREE = 0, LOCK_HELD = 1, LOCK_CONTENDED = 2 };
 
-/* Critical sections under these locks are a device access long: shorter than going to sleep. */
-enum { LOCK_SPINS = 100 };
+/*
+ * Critical sections under these locks are a device access or a block's translation long, some microseconds: shorter
+ * than going to sleep and being woken, above all where the host is a virtual machine itself.
+ */
+enum { LOCK_SPINS = 1000 };
 
 static bool lock_try(struct lock *lock)
 {

@@ -12,10 +12,13 @@
 
 #include "engine/dbt/engine.h"
 
+/* As long as a vCPU usually takes to the next attention check, or a section lasts: sleeping costs more. */
+enum { SPINS = 2000 };
+
 static void wait_while(_Atomic uint32_t *word, uint32_t value)
 {
     for (unsigned spins = 0; *word == value; spins++) {
-        if (spins < 200)
+        if (spins < SPINS)
             __builtin_ia32_pause();
         else
             syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
