@@ -262,6 +262,26 @@ static void test_flush_and_room(void **state)
     assert_null(cache_alloc(&cache, UINT64_MAX - 7));
 }
 
+/* A mapping that another machine has left is taken by one that needs the same size. */
+static void test_sizes_of_machines(void **state)
+{
+    uint32_t small = cache.limits.code;
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        cache_destroy(&cache);
+        assert_int_equal(cache_init(&cache, (1ull << 30) >> PAGE_SHIFT), STATUS_OK);
+        assert_in_range(cache.limits.code, small + 1, CACHE_CODE_MAX);
+        cache.write[cache.limits.code - 1] = 0xc3;
+        assert_int_equal(cache.exec[cache.limits.code - 1], 0xc3);
+        cache_destroy(&cache);
+        assert_int_equal(cache_init(&cache, PAGES), STATUS_OK);
+        assert_int_equal(cache.limits.code, small);
+        cache.write[small - 1] = 0xc3;
+        assert_int_equal(cache.exec[small - 1], 0xc3);
+    }
+}
+
 /* Only what can be moved is an origin, the first of its kind alone, and for as long as it is valid. */
 static void test_origins(void **state)
 {
@@ -298,6 +318,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_chains, setup, teardown),
         cmocka_unit_test_setup_teardown(test_chain_to_two_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_jump_cache, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_sizes_of_machines, setup, teardown),
         cmocka_unit_test_setup_teardown(test_origins, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flush_and_room, setup, teardown),
     };

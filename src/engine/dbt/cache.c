@@ -28,12 +28,13 @@ static void release(void *at, uint64_t size)
 /* Two mappings of one memory: one to write, one to run. */
 struct mapping {
     int fd;
+    uint32_t size;
     uint8_t *write, *exec;
 };
 
 /*
- * Of an engine that has been destroyed, for the next one: a machine that starts again does so where nothing executable
- * can be mapped any more.
+ * Of an engine that has been destroyed, for the next one of the same size: a machine that starts again does so where
+ * nothing executable can be mapped any more.
  */
 static struct mapping spare;
 static atomic_int spare_is; /* SPARE_NONE, ... */
@@ -47,13 +48,18 @@ static bool spare_claim(int state)
 
 static bool take_spare(struct code_cache *cache)
 {
+    bool fits;
+
     if (!spare_claim(SPARE_THERE))
         return false;
-    cache->fd = spare.fd;
-    cache->write = spare.write;
-    cache->exec = spare.exec;
-    atomic_store(&spare_is, SPARE_NONE);
-    return true;
+    fits = spare.size == cache->limits.code;
+    if (fits) {
+        cache->fd = spare.fd;
+        cache->write = spare.write;
+        cache->exec = spare.exec;
+    }
+    atomic_store(&spare_is, fits ? SPARE_NONE : SPARE_THERE);
+    return fits;
 }
 
 /* Its pages go back to the host. False: there is one already. */
@@ -65,7 +71,7 @@ static bool leave_spare(const struct code_cache *cache)
         return false;
     empty = fallocate(cache->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, cache->limits.code) == 0;
     if (empty)
-        spare = (struct mapping){cache->fd, cache->write, cache->exec};
+        spare = (struct mapping){cache->fd, cache->limits.code, cache->write, cache->exec};
     atomic_store(&spare_is, empty ? SPARE_THERE : SPARE_NONE);
     return empty;
 }
