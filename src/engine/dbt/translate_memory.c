@@ -215,8 +215,8 @@ void emit_group_check(struct translator *t, const struct op *op, uint32_t descri
 {
     struct slow *slow = &t->slow[t->slow_count++];
 
-    *slow = (struct slow){op,       NULL, emit_tlb_check(&t->e, current_mmu(t), descriptor, false), NULL, descriptor,
-                          t->flags, group};
+    *slow = (struct slow){op, NULL, emit_tlb_check(&t->e, current_mmu(t), descriptor, false), NULL, descriptor, t->flags,
+                          group};
 }
 
 void emit_lookup(struct translator *t, uint32_t descriptor)
@@ -263,11 +263,9 @@ void emit_access(struct translator *t, const struct op *op, uint32_t descriptor,
         return;
     }
     slow = &t->slow[t->slow_count++];
-    *slow = (struct slow){op,       body, emit_tlb_check(&t->e, current_mmu(t), descriptor, based), NULL, descriptor,
-                          t->flags, 0};
+    *slow = (struct slow){op, body, emit_tlb_check(&t->e, current_mmu(t), descriptor, based), NULL, descriptor, t->flags, 0};
     if (based)
-        t->operand_at =
-            (struct host_address){emit_host_of((unsigned)op->insn.base), HOST_S2, (int32_t)op->insn.displacement};
+        t->operand_at = (struct host_address){emit_host_of((unsigned)op->insn.base), HOST_S2, (int32_t)op->insn.displacement};
     body(t, op);
     t->operand_at = (struct host_address){HOST_S1, HOST_NONE, 0};
     slow->resume = t->e.at;
