@@ -401,6 +401,8 @@ static void unhash(struct code_cache *cache, struct block *block)
         at = &(*at)->hash_next;
     if (*at)
         *at = block->hash_next;
+    if (!block->move_count) /* a copy, for one */
+        return;
     at = origin_bucket(cache, block->physical);
     while (*at && *at != block)
         at = &(*at)->origin_next;
