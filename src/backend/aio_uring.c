@@ -128,12 +128,8 @@ static void *uring_thread(void *argument)
 static enum status uring_start(struct aio_engine *engine, bool (*enter)(void))
 {
     struct uring *uring = CONTAINER_OF(engine, struct uring, engine);
-    int error = backend_thread_start(&uring->thread, "lodge/disk-io", enter, uring_thread, uring);
 
-    if (error == 0)
-        return STATUS_OK;
-    log_error("cannot start the thread for disk I/O: %s", strerror(error));
-    return STATUS_NO_MEMORY;
+    return backend_thread_need(&uring->thread, "lodge/disk-io", "for disk I/O", enter, uring_thread, uring);
 }
 
 static void uring_stop(struct uring *uring)

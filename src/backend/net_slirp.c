@@ -360,12 +360,7 @@ static enum status slirp_add_forwards(struct net_slirp *self, const struct net_s
 
 enum status net_slirp_start(struct net_slirp *slirp, bool (*enter)(void))
 {
-    int error = backend_thread_start(&slirp->thread, "slirp", enter, slirp_main, slirp);
-
-    if (error == 0)
-        return STATUS_OK;
-    log_error("cannot start the thread of the user network: %s", strerror(error));
-    return STATUS_NO_MEMORY;
+    return backend_thread_need(&slirp->thread, "slirp", "of the user network", enter, slirp_main, slirp);
 }
 
 static enum status slirp_allocate(struct net_slirp *self)

@@ -159,12 +159,7 @@ failed:
 
 enum status net_tap_start(struct net_tap *tap, bool (*enter)(void))
 {
-    int error = backend_thread_start(&tap->thread, "tap", enter, tap_main, tap);
-
-    if (error == 0)
-        return STATUS_OK;
-    log_error("cannot start the thread of a tap interface: %s", strerror(error));
-    return STATUS_NO_MEMORY;
+    return backend_thread_need(&tap->thread, "tap", "of a tap interface", enter, tap_main, tap);
 }
 
 enum status net_tap_open(const char *interface, unsigned pairs, struct net_tap **tap)

@@ -2,6 +2,9 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
+
+#include "port/log.h"
 
 enum { THREAD_STACK = 256 * 1024 };
 
@@ -56,6 +59,17 @@ int backend_thread_start(struct backend_thread *thread, const char *name, bool (
         return 0;
     backend_thread_join(thread);
     return EACCES;
+}
+
+enum status backend_thread_need(struct backend_thread *thread, const char *name, const char *purpose,
+                                bool (*enter)(void), void *(*run)(void *argument), void *argument)
+{
+    int error = backend_thread_start(thread, name, enter, run, argument);
+
+    if (error == 0)
+        return STATUS_OK;
+    log_error("cannot start the thread %s: %s", purpose, strerror(error));
+    return STATUS_NO_MEMORY;
 }
 
 void backend_thread_join(struct backend_thread *thread)

@@ -28,6 +28,12 @@ struct backend_thread {
 int backend_thread_start(struct backend_thread *thread, const char *name, bool (*enter)(void),
                          void *(*run)(void *argument), void *argument) MUST_CHECK;
 
+/*
+ * The same with what the thread is for, "of the user network", logged if it does not start, which is STATUS_NO_MEMORY.
+ */
+enum status backend_thread_need(struct backend_thread *thread, const char *name, const char *purpose,
+                                bool (*enter)(void), void *(*run)(void *argument), void *argument) MUST_CHECK;
+
 /* Waits for its end, which the caller has asked it for. Nothing if it does not run. */
 void backend_thread_join(struct backend_thread *thread);
 

@@ -131,12 +131,7 @@ static enum status host_prepare(struct vsock_host *host)
 
 enum status vsock_host_start(struct vsock_host *host, bool (*enter)(void))
 {
-    int error = backend_thread_start(&host->thread, "vsock", enter, host_main, host);
-
-    if (error == 0)
-        return STATUS_OK;
-    log_error("cannot start the thread of the vsock device: %s", strerror(error));
-    return STATUS_NO_MEMORY;
+    return backend_thread_need(&host->thread, "vsock", "of the vsock device", enter, host_main, host);
 }
 
 enum status vsock_host_open(const char *path, struct vsock_outside *outside, struct vsock_host **host)
