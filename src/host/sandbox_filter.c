@@ -257,7 +257,8 @@ enum {
     X32_BIT = 0x40000000,
     GROUP = 32, /* system calls whose numbers are compared one by one */
     NUMBERS_MOST = 448,
-    NAMESPACES = 0x7e020080 /* CLONE_NEW*, with that of time */
+    WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC, /* flags of open(2) */
+    NAMESPACES = 0x7e020080,                         /* CLONE_NEW*, with that of time */
 };
 
 struct program {
@@ -317,11 +318,12 @@ static void emit_equal(struct program *program, unsigned argument, uint32_t valu
     emit_one_of(program, argument, &value, 1);
 }
 
-static void emit_without(struct program *program, unsigned argument, uint32_t bits)
+/* Trapped, if one of the bits is set in the argument; otherwise the verdict. */
+static void emit_without(struct program *program, unsigned argument, uint32_t bits, uint32_t verdict)
 {
     emit_load(program, argument);
     emit_trap_bits(program, bits);
-    emit_return(program, SECCOMP_RET_ALLOW);
+    emit_return(program, verdict);
 }
 
 static void emit_control(struct program *program)
@@ -381,7 +383,7 @@ static void emit_check(struct program *program, enum check check)
         emit_return(program, SECCOMP_RET_ALLOW);
         break;
     case DATA:
-        emit_without(program, 2, PROT_EXEC);
+        emit_without(program, 2, PROT_EXEC, SECCOMP_RET_ALLOW);
         break;
     case SELF:
         emit_equal(program, 0, (uint32_t)getpid());
@@ -420,15 +422,13 @@ static void emit_check(struct program *program, enum check check)
         emit_one_of(program, 1, flags, ARRAY_LENGTH(flags));
         break;
     case FOR_READING:
-        emit_without(program, 2, O_WRONLY | O_RDWR | O_CREAT | O_TRUNC);
+        emit_without(program, 2, WRITING, SECCOMP_RET_ALLOW);
         break;
     case UNKNOWN:
         emit_return(program, SECCOMP_RET_ERRNO | ENOSYS);
         break;
     case DENIED_AT:
-        emit_load(program, 2);
-        emit_trap_bits(program, O_WRONLY | O_RDWR | O_CREAT | O_TRUNC);
-        emit_return(program, SECCOMP_RET_ERRNO | EACCES);
+        emit_without(program, 2, WRITING, SECCOMP_RET_ERRNO | EACCES);
         break;
     case DENIED:
         emit_return(program, SECCOMP_RET_ERRNO | EACCES);
