@@ -166,6 +166,25 @@ class TestCase(unittest.TestCase):
         return str(target)
 
 
+class ConsoleCase(TestCase):
+    """Machines with the guest that talks over its console (guests/console.S)."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.kernel = cls.build_guest("console")
+
+    def machine(self, *arguments, **kwargs):
+        machine = Machine(["--kernel", self.kernel, "-m", "16M", *arguments], **kwargs)
+        self.addCleanup(machine.close)
+        return machine
+
+    def ready(self, *arguments, **kwargs):
+        machine = self.machine(*arguments, **kwargs)
+        machine.expect(b"ready\n")
+        return machine
+
+
 def guest_image(*arguments):
     """tools/guest-image; returns what it prints: a path."""
     result = subprocess.run(

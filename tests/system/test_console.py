@@ -13,24 +13,7 @@ import lodge
 from lodge import Machine
 
 
-class Ending(lodge.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.kernel = cls.build_guest("console")
-
-    def machine(self, *arguments, **kwargs):
-        machine = Machine(["--kernel", self.kernel, "-m", "16M", *arguments], **kwargs)
-        self.addCleanup(machine.close)
-        return machine
-
-    def ready(self, *arguments, **kwargs):
-        machine = self.machine(*arguments, **kwargs)
-        machine.expect(b"ready\n")
-        return machine
-
-
-class Statuses(Ending):
+class Statuses(lodge.ConsoleCase):
     def test_power_off(self):
         machine = self.ready()
         machine.send(b"q")
@@ -124,7 +107,7 @@ class Statuses(Ending):
         self.assertEqual(errors.count("code cache"), 4, errors)
 
 
-class Pipes(Ending):
+class Pipes(lodge.ConsoleCase):
     def test_echo(self):
         machine = self.ready()
         text = bytes(b for b in range(256) if b not in b"qrtxfe") * 20
@@ -202,7 +185,7 @@ class Pipes(Ending):
             os.close(writer)
 
 
-class Terminal(Ending):
+class Terminal(lodge.ConsoleCase):
     """On every way out the terminal is as it was."""
 
     def start(self, **kwargs):

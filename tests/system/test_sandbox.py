@@ -29,22 +29,7 @@ def children_of(process):
     return [int(word) for word in pathlib.Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
-class Sandbox(lodge.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.kernel = cls.build_guest("console")
-
-    def machine(self, *arguments, **kwargs):
-        machine = Machine(["--kernel", self.kernel, "-m", "16M", *arguments], **kwargs)
-        self.addCleanup(machine.close)
-        return machine
-
-    def ready(self, *arguments, **kwargs):
-        machine = self.machine(*arguments, **kwargs)
-        machine.expect(b"ready\n")
-        return machine
-
+class Sandbox(lodge.ConsoleCase):
     def threads(self, machine):
         """name -> status; threads of the same name are counted."""
         found = {}
